@@ -1,0 +1,142 @@
+"""New rows and bad data: a family member is one row, and every fault is told in one line with its mend."""
+
+import shutil
+
+import pytest
+
+from fixtures.matrix import MatrixError, load_matrix
+from fixtures.matrix.loader import FOLDER
+
+CODELLAMA = """
+[models.codellama-7b]
+like = "llama-2-7b"
+hub_id = "codellama/CodeLlama-7b-hf"
+gated = false
+geometry = { vocabulary = 32016, positions = 16384, rope_theta = 1e6 }
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the shipped data to spoil."""
+    for file in FOLDER.glob("*.toml"):
+        shutil.copy(file, tmp_path)
+    return tmp_path
+
+
+def edit(folder, file, old, new):
+    text = (folder / file).read_text()
+    assert old in text, f"{old!r} no longer stands in {file}: this test would spoil nothing"
+    (folder / file).write_text(text.replace(old, new, 1))
+
+
+def test_a_family_member_is_one_row(folder):
+    (folder / "models.toml").write_text((folder / "models.toml").read_text() + CODELLAMA)
+    matrix = load_matrix(folder)
+    model = matrix.model("codellama-7b")
+    assert (model.family, model.architecture, model.representative) == ("llama2", "LlamaForCausalLM", False)
+    assert (model.geometry.vocabulary, model.geometry.layers) == (32016, 32)
+    found = {c.id: c.sources for c in matrix.all_cells() if c.model is model}
+    note = "Validated Models, note on other models of the same family"
+    assert found["codellama-7b-int4-max1100-single"] == (note,)
+    assert "codellama-7b-bf16-cpu-autotp" in found
+    assert not any("b580" in id for id in found), "the footnote verifies another model"
+    assert len(matrix.specified) == 24
+
+
+M, A, P, C = "models.toml", "architectures.toml", "platforms.toml", "claims.toml"
+OPT_ROW = 'models = ["opt-6.7b", "opt-30b"]'
+BAD = {
+    "unknown key": (M, "gated = true", "gatd = true", ["[models.llama-2-7b]", "'gatd'", "'gated'"]),
+    "no geometry": (
+        M,
+        "\n[models.mistral-7b.geometry]",
+        "\n[models.spare]",
+        ["[models.mistral-7b] has no geometry", "add a [models.mistral-7b.geometry] table"],
+    ),
+    "missing key": (M, "layers = 32", "", ["[models.llama-2-7b.geometry]", "no layers", "config.json"]),
+    "wrong type": (M, "layers = 32", "layers = '32'", ["layers = '32'", "a whole number above 0"]),
+    "flag for number": (M, "layers = 32", "layers = true", ["layers = True", "a whole number above 0"]),
+    "zero": (M, "hidden = 4096", "hidden = 0", ["hidden = 0", "above 0"]),
+    "not finite": (M, "rope_theta = 1e4", "rope_theta = nan", ["rope_theta = nan", "finite"]),
+    "malformed": (M, "layers = 32", "layers = = 32", ["malformed TOML", "line "]),
+    "twice": (M, "[models.llama-2-13b]", "[models.llama-2-7b]", ["malformed TOML", "line ", "stand once"]),
+    "unknown family": (M, 'family = "llama2"', 'family = "lama2"', ["family 'lama2'", "'llama2'"]),
+    "unknown class": (M, "LlamaForCausalLM", "LamaForCausalLM", ["'LamaForCausalLM'", "'LlamaForCausalLM'"]),
+    "unknown like": (
+        M,
+        '13b]\nlike = "llama-2-7b"',
+        '13b]\nlike = "llama-2-7"',
+        ["'llama-2-7'", "'llama-2-7b'"],
+    ),
+    "kv heads": (M, "kv_heads = 32", "kv_heads = 5", ["32 heads for 5 kv_heads", "multiple"]),
+    "head_dim": (M, "head_dim = 96", "head_dim = 90", ["32 heads of head_dim 90", "heads * head_dim"]),
+    "rotary": (M, "rotary_dims = 128", "rotary_dims = 130", ["rotary_dims = 130", "up to head_dim"]),
+    "longrope": (M, "    1.1, 1.1,", "    1.1,", ["47 numbers in short_factor", "48"]),
+    "revision": (M, 'revision = "a56c', 'revision = "56c', ["revision =", "40 hexadecimal"]),
+    "version": (M, '"4.31.0"', '"newest"', ["min_transformers = 'newest'", "'4.31.0'"]),
+    "representatives": (
+        M,
+        'hub_id = "facebook/opt-30b"',
+        'hub_id = "facebook/opt-30b"\nrepresentative = true',
+        ["[models.opt-30b]", "second representative of 'opt' beside 'opt-6.7b'"],
+    ),
+    "unquoted dot": (M, '[models."opt-6.7b"]', "[models.opt-6.7b]", ["'7b'", "quoted"]),
+    "upper case": (M, "[models.opt-30b]", "[models.OPT-30b]", ["'OPT-30b'", "lower case"]),
+    "schema": (M, "schema = 1", "schema = 9", ["schema = 9", "schema = 1"]),
+    "top level": (M, "[families]", "[familes]", ["'familes'", "'families'"]),
+    "config field": (A, 'layers = "num', 'layer = "num', ["LlamaForCausalLM.config]", "'layer'", "'layers'"]),
+    "mechanism": (A, '"rope", "mask"', '"roap", "mask"', ["'roap'", "'rope'"]),
+    "device type": (P, 'device_type = "cuda"', 'device_type = "gpu"', ["[platforms.cuda]", "'gpu'"]),
+    "device name": (P, "'Arc\\(TM\\) B580'", "'Arc\\(TM B580('", ["[platforms.b580]", "regular expression"]),
+    "marker clash": (P, 'single = "', 'cpu = "', ["[modes] has the key 'cpu'", "[platforms]"]),
+    "claimed precision": (C, '"bf16", "fp16"]', '"bf61", "fp16"]', ["host-single", "'bf61'", "'bf16'"]),
+    "claimed mode": (C, 'modes = ["autotp"]', 'modes = ["autopt"]', ["run-autotp", "'autopt'", "'autotp'"]),
+    "claimed platform": (C, 'platforms = ["cuda"]', 'platforms = ["cuba"]', ["'cuba'", "'cuda'"]),
+    "claimed model": (C, '["smollm2-135m"]', '["smollm-135m"]', ["'smollm-135m'", "'smollm2-135m'"]),
+    "claim twice": (C, 'id = "host-int4"', 'id = "host-single"', ["host-single", "table above it"]),
+    "row of strangers": (
+        C,
+        OPT_ROW,
+        'models = ["opt-30b", "bloom"]',
+        ["'bloom' of the family 'bloom'", "row"],
+    ),
+    "row twice": (C, 'family = "bloom"', 'family = "opt"', ["[[rows]] opt", "family"]),
+    "tick": (C, 'ticks = ["fp16", "max"]', 'ticks = ["fp16", "maxx"]', ["'maxx'", "'max'"]),
+    "footnote": (C, '{ b580 = "3" }', '{ b580 = "4" }', ["[[rows]] phi3", "footnote '4'"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_data_is_told_in_one_line(folder, case):
+    file, old, new, said = BAD[case]
+    edit(folder, file, old, new)
+    with pytest.raises(MatrixError) as caught:
+        load_matrix(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "; " in message, f"no mend in: {message}"
+    for part in (file, *said):
+        assert part in message, f"{part!r} is missing from: {message}"
+
+
+def test_a_missing_file_and_an_unreadable_one_are_told(folder):
+    (folder / P).unlink()
+    with pytest.raises(MatrixError, match=r"platforms.toml: there is no such file; "):
+        load_matrix(folder)
+    (folder / P).write_bytes(b"schema = 1 # \xff")
+    with pytest.raises(MatrixError, match=r"not UTF-8 at byte 13; "):
+        load_matrix(folder)
+
+
+def test_the_shipped_folder_is_named_from_the_root():
+    with pytest.raises(MatrixError, match=r"^fixtures/matrix/nowhere/platforms.toml: there is no such file"):
+        load_matrix(FOLDER / "nowhere")
+
+
+def test_asking_for_an_unknown_platform_or_model_suggests_a_known_one():
+    matrix = load_matrix()
+    with pytest.raises(MatrixError, match=r"no platform 'max1150'; did you mean 'max1(55|10)0'"):
+        matrix.cells(["max1150"])
+    with pytest.raises(MatrixError, match=r"no model 'llama2-7b'; did you mean 'llama-2-7b'"):
+        matrix.model("llama2-7b")
