@@ -1,0 +1,3 @@
+"""Registers the suite's plugins; everything else is in fixtures/."""
+
+pytest_plugins = ["fixtures.plugin"]

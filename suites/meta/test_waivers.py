@@ -1,0 +1,212 @@
+"""Waivers: which defects are known, until when, and every way to write one wrongly."""
+
+import datetime
+import time
+
+import pytest
+
+from fixtures.ledger import LedgerError, Waivers, load_waivers
+
+TODAY = datetime.date(2026, 6, 15)
+WINDOW = """
+[[waivers]]
+id = "ipex-ignores-sliding-window"
+suite = "generation"
+cells = "mistral-*-cpu-*"
+check = "long-context"
+reason = "IPEX attends beyond the sliding window"
+evidence = "ratio 41 at 4200 tokens, 1.0 at 4000"
+owner = "ipex-cpu"
+until = 2026-06-15
+"""
+OLD = """
+[[waivers]]
+id = "old"
+suite = "*"
+cells = ["mistral-7b-bf16-cpu-single", "opt-[36]*-cpu-*"]
+check = "*"
+reason = "r"
+evidence = "e"
+owner = "old-owner"
+until = 2026-06-14
+"""
+CELL = "mistral-7b-bf16-cpu-single"
+
+
+def load(tmp_path, text, **options):
+    path = tmp_path / "waivers.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_waivers(path, **options)
+
+
+@pytest.fixture
+def waivers(tmp_path):
+    return load(tmp_path, "schema = 1\n" + WINDOW + OLD)
+
+
+def test_every_field_is_kept(waivers):
+    first, second = waivers.all
+    assert first.id == "ipex-ignores-sliding-window"
+    assert first.cells == ("mistral-*-cpu-*",)
+    assert (first.suite, first.check, first.owner) == ("generation", "long-context", "ipex-cpu")
+    assert first.evidence.startswith("ratio 41")
+    assert first.reason.startswith("IPEX")
+    assert first.until == TODAY
+    assert second.cells == ("mistral-7b-bf16-cpu-single", "opt-[36]*-cpu-*")
+
+
+@pytest.mark.parametrize(
+    ("suite", "cell", "check", "today", "found"),
+    [
+        ("generation", CELL, "long-context", TODAY, True),
+        ("generation", CELL, "long-context", TODAY + datetime.timedelta(days=1), False),
+        ("latency", CELL, "long-context", TODAY, False),
+        ("generation", CELL, "noise-ratio", TODAY, False),
+        ("generation", "mistral-7b-int4-max1550-single", "long-context", TODAY, False),
+        ("generation", "x" + CELL, "long-context", TODAY, False),
+        ("generation", CELL.upper(), "long-context", TODAY, False),
+    ],
+)
+def test_matching_asks_suite_cell_check_and_date(waivers, suite, cell, check, today, found):
+    assert waivers.matching(suite, cell, check, today) is (waivers.all[0] if found else None)
+
+
+def test_expired_names_the_owner_and_waives_nothing(waivers):
+    assert waivers.matching("latency", CELL, "regression", TODAY) is None
+    assert waivers.expired("latency", CELL, "regression", TODAY).owner == "old-owner"
+    assert waivers.matching("latency", CELL, "regression", TODAY - datetime.timedelta(days=1)).id == "old"
+    assert waivers.expired("generation", "opt-6.7b-bf16-cpu-single", "tokens", TODAY).owner == "old-owner"
+    assert waivers.expired("generation", "opt-13b-bf16-cpu-single", "tokens", TODAY) is None
+    later = datetime.date(2027, 1, 1)
+    assert waivers.expired("generation", CELL, "long-context", later).owner == "ipex-cpu", (
+        "the last to run out"
+    )
+
+
+def test_expected_lists_what_must_still_fail(waivers):
+    yesterday = TODAY - datetime.timedelta(days=1)
+    assert waivers.expected("generation", CELL, yesterday) == waivers.all
+    assert waivers.expected("generation", CELL, TODAY) == waivers.all[:1]
+    assert waivers.expected("latency", CELL, yesterday) == waivers.all[1:]
+    assert waivers.expected("latency", "glm-4-9b-bf16-cpu-single", TODAY) == ()
+
+
+def test_unmatched_needs_one_glob_of_each_to_hit(waivers):
+    assert waivers.unmatched([CELL]) == ()
+    assert waivers.unmatched(["opt-30b-bf16-cpu-single", "glm-4-9b"]) == waivers.all[:1]
+    assert waivers.unmatched(iter([])) == waivers.all
+
+
+def test_no_file_is_no_waivers(tmp_path):
+    assert load_waivers(tmp_path / "absent.toml").all == ()
+    assert Waivers().matching("latency", CELL, "x", TODAY) is None
+    with pytest.raises(LedgerError, match=r"absent\.toml: there is no such file; start one with schema = 1"):
+        load_waivers(tmp_path / "absent.toml", missing_ok=False)
+    assert load(tmp_path, "schema = 1\n").all == ()
+
+
+def test_ten_thousand_cells_are_quick(tmp_path):
+    blocks = [
+        WINDOW.replace("sliding-window", f"w{n}").replace("mistral-*", f"*model-{n}-*") for n in range(50)
+    ]
+    waivers = load(tmp_path, "schema = 1\n" + "".join(blocks))
+    cells = [f"model-{n % 60}-bf16-cpu-single-{n}" for n in range(10_000)]
+    start = time.perf_counter()
+    hits = sum(waivers.matching("generation", cell, "long-context", TODAY) is not None for cell in cells)
+    assert waivers.unmatched(cells) == ()
+    assert hits == sum(n % 60 < 50 for n in range(10_000))
+    assert time.perf_counter() - start < 5
+
+
+FIRST = "[[waivers]] no. 1 ('ipex-ignores-sliding-window') "
+FAULTS = {  # name: (replaced, by, message)
+    "unknown key": (
+        'owner = "ipex-cpu"',
+        'ownr = "x"',
+        FIRST + "has the unknown key 'ownr'; did you mean 'owner'?",
+    ),
+    "no owner": ('owner = "ipex-cpu"\n', "", FIRST + 'has no owner; add owner = "a component or role"'),
+    "no id": (
+        'id = "ipex-ignores-sliding-window"\n',
+        "",
+        '[[waivers]] no. 1 has no id; add id = "a-short-slug"',
+    ),
+    "no until": ("until = 2026-06-15\n", "", FIRST + "has no until; add until = 2026-12-31"),
+    "blank reason": (
+        '"IPEX attends beyond the sliding window"',
+        '" "',
+        "has reason = ' '; reason must be a non-empty",
+    ),
+    "numeric owner": ('"ipex-cpu"', "3", FIRST + "has owner = 3; owner must be a non-empty string"),
+    "numeric id": (
+        '"ipex-ignores-sliding-window"',
+        "3",
+        "[[waivers]] no. 1 has id = 3; id must be a non-empty",
+    ),
+    "odd id": ("ipex-ignores", "Ipex ignores", "has a malformed id; ids are lower case letters and digits"),
+    "quoted date": (
+        "2026-06-15",
+        '"2026-06-15"',
+        "has until = '2026-06-15'; until must be a date without quotes",
+    ),
+    "date with time": ("2026-06-15", "2026-06-15T00:00:00Z", "has until = datetime.datetime(2026"),
+    "no such day": (
+        "2026-06-15",
+        "2026-06-31",
+        "is malformed TOML: Invalid date or datetime (at line 11, column",
+    ),
+    "odd suite": (
+        '"generation"',
+        '"generations"',
+        "has the unknown suite 'generations'; did you mean 'generation'?",
+    ),
+    "no cells": ('"mistral-*-cpu-*"', "[]", "has cells = []; cells must be a glob over cell ids or a list"),
+    "blank cell": ('"mistral-*-cpu-*"', '["a", ""]', "has cells = ['a', '']; cells must be a glob"),
+    "number cells": ('"mistral-*-cpu-*"', "4", "has cells = 4; cells must be a glob"),
+    "single bracket": (
+        "[[waivers]]",
+        "[waivers]",
+        "waivers is no list of tables; head each waiver with [[waivers]]",
+    ),
+    "other table": ("[[waivers]]", "[[waiver]]", "has the unknown key 'waiver'; did you mean 'waivers'?"),
+    "no schema": ("schema = 1", "", "has no schema this reader knows; write schema = 1 at its top"),
+    "new schema": ("schema = 1", "schema = 2", "has no schema this reader knows"),
+    "true schema": ("schema = 1", "schema = true", "has no schema this reader knows"),
+    "malformed": (
+        'suite = "gen',
+        "suite = gen",
+        "is malformed TOML: Invalid value (at line 5, column 9); mend it there",
+    ),
+    "twice": ("until", 'owner = "b"\nuntil', "is malformed TOML: Cannot overwrite a value (at line 11"),
+    "deep": ('"mistral-*-cpu-*"', "[" * 100_000, "is nested too deeply; a waiver is a flat table"),
+    "long number": ('"mistral-*-cpu-*"', "1" * 5000, "is malformed TOML: Exceeds the limit"),
+    "big": ("schema = 1", "schema = 1\n" + "#" * 2**20, "is bigger than 1 MiB; restore it with git checkout"),
+    "same id": (
+        "\nuntil = 2026-06-15\n",
+        "\nuntil = 2026-06-15\n" + WINDOW,
+        "has the id 'ipex-ignores-sliding-",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_bad_waivers_give_one_sentence(tmp_path, name):
+    old, new, message = FAULTS[name]
+    text = "schema = 1\n" + WINDOW
+    assert old in text
+    with pytest.raises(LedgerError) as caught:
+        load(tmp_path, text.replace(old, new, 1))
+    told = str(caught.value)
+    assert told.startswith(f"{tmp_path / 'waivers.toml'}: ")
+    assert message in told
+    assert "\n" not in told
+    assert len(told) < 400
+
+
+def test_bad_bytes_and_folders_give_one_sentence(tmp_path):
+    with pytest.raises(
+        LedgerError, match=r"waivers\.toml: line 2 is not UTF-8; restore it with git checkout"
+    ):
+        load(tmp_path, b"schema = 1\n# \xff")
+    with pytest.raises(LedgerError, match=r"cannot be read \(Is a directory\)"):
+        load_waivers(tmp_path)

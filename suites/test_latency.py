@@ -1,0 +1,25 @@
+"""How fast is the optimised model, and is it as fast as it was?"""
+
+import os
+
+import pytest
+
+from fixtures.bench.latency import measure_latency, worker_clock
+from fixtures.benchmark_traps import why_not_timed
+from fixtures.judge.bounds import bounds
+from fixtures.judge.latency import judge_latency, metrics_of, not_timed
+
+
+@pytest.mark.benchmark(timer=worker_clock)
+def test_latency(cell, verdict, stage, grid, benchmark, comparing, accepted):
+    """End to end, first and next token, stock stepped in alternation, against this cell's own accepted values."""
+    reason = why_not_timed(benchmark, os.environ)
+    if reason:
+        verdict(not_timed(reason))
+    measured = measure_latency(stage, cell, grid, benchmark)
+    metrics = metrics_of(measured)
+    benchmark.extra_info.update({name: value for name, (value, _, _) in metrics.items()})
+    before = accepted.find("latency", cell, f"@{grid.slug}")
+    lines = judge_latency(measured, metrics, comparing, before, bounds())
+    accepted.stage("latency", cell, lines, metrics, len(measured.rounds), f"@{grid.slug}")
+    verdict(lines, metrics)
