@@ -83,9 +83,7 @@ def test_slug_is_stable_safe_and_tells_every_field_apart():
     ]
     slugs = {machine.slug for machine in (base, *others)}
     assert len(slugs) == 1 + len(others)
-    assert all(
-        len(slug) < 100 and not set(slug) - set("abcdefghijklmnopqrstuvwxyz0123456789-") for slug in slugs
-    )
+    assert all(len(slug) < 100 and not set(slug) - set("abcdefghijklmnopqrstuvwxyz0123456789-") for slug in slugs)
 
 
 def test_this_machine_names_no_host_and_no_user():
@@ -93,9 +91,7 @@ def test_this_machine_names_no_host_and_no_user():
     assert machine == machine_fingerprint(["Some GPU"])
     assert 1 <= machine.cores <= len(os.sched_getaffinity(0))
     assert machine.isa == isa_level(cpu_flags()) in ISA_LEVELS
-    words = {
-        word for field in (machine.cpu, machine.slug) for word in field.lower().replace("-", " ").split()
-    }
+    words = {word for field in (machine.cpu, machine.slug) for word in field.lower().replace("-", " ").split()}
     assert not words & {socket.gethostname().lower(), getpass.getuser().lower()}
 
 
@@ -143,9 +139,7 @@ def test_quota_of_control_groups(tmp_path, membership, files, cores):
 def test_numerics_key_is_the_isa_on_the_host_and_the_device_elsewhere():
     assert numerics_key("cpu", "whatever") == isa_level(cpu_flags())
     assert numerics_key("max1550", "Intel(R) Data Center GPU Max 1550") == "intel-data-center-gpu-max-1550"
-    with pytest.raises(
-        LedgerError, match=r"platform 'b580' has the device name ' '.*; check the device's driver"
-    ):
+    with pytest.raises(LedgerError, match=r"platform 'b580' has the device name ' '.*; check the device's driver"):
         numerics_key("b580", " ")
 
 
@@ -267,9 +261,7 @@ def test_every_kind_of_change_has_its_line(folder):
     assert told(seconds(0.1331, 0.003)) == ["end_to_end: 0.1331 s as before, spread 0.002 -> 0.003"]
     assert told(seconds(0.133104)) == ["end_to_end: 0.1331 -> 0.133104 s (+0.0 %)"]
     assert told(seconds(0.133104), n=7) == ["n: 5 -> 7"]
-    assert told({"end_to_end": Value(133.1, None, "ms")}, 7) == [
-        "end_to_end: 0.1331 s -> 133.1 ms (another unit)"
-    ]
+    assert told({"end_to_end": Value(133.1, None, "ms")}, 7) == ["end_to_end: 0.1331 s -> 133.1 ms (another unit)"]
     assert told({"tokens": Value(0)}, 7) == ["end_to_end: removed, was 133.1 ms", "tokens: new, 0"]
     assert told({"tokens": Value(3)}, 7) == ["tokens: 0 -> 3"]
 

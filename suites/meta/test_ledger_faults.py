@@ -204,9 +204,7 @@ def test_commit_into_a_file_is_told(tmp_path):
     store.stage(*ADDRESS, CELL, {"end_to_end": Value(1)}, 1)
     with pytest.raises(LedgerError) as caught:
         store.commit({})
-    assert_one_sentence(
-        caught.value, "file: cannot be written (", "; the old numbers are kept; name a folder with"
-    )
+    assert_one_sentence(caught.value, "file: cannot be written (", "; the old numbers are kept; name a folder with")
 
 
 # The journal
@@ -296,26 +294,20 @@ def test_any_other_malformed_line_is_an_error(tmp_path, line):
     assert next(reader) == {"schema": 1}
     with pytest.raises(LedgerError) as caught:
         next(reader)
-    assert_one_sentence(
-        caught.value, f"{path}: line 2 is no record of schema 1: b'", "; take the file from the run"
-    )
+    assert_one_sentence(caught.value, f"{path}: line 2 is no record of schema 1: b'", "; take the file from the run")
 
 
 def test_missing_journal(tmp_path):
     with pytest.raises(LedgerError) as caught:
         list(read_journal(tmp_path / "absent"))
-    assert_one_sentence(
-        caught.value, "absent: cannot be read (No such file or directory); name the journal of a"
-    )
+    assert_one_sentence(caught.value, "absent: cannot be read (No such file or directory); name the journal of a")
 
 
 def test_full_disk_is_told():
     # /dev/full takes no byte, from any user.
     with Journal(Path("/dev/full")) as journal, pytest.raises(LedgerError) as caught:
         journal.append({"n": 1})
-    assert_one_sentence(
-        caught.value, "/dev/full: cannot be written (No space left on device); name a folder with free"
-    )
+    assert_one_sentence(caught.value, "/dev/full: cannot be written (No space left on device); name a folder with free")
 
 
 def test_failed_append_leaves_the_journal_as_before(tmp_path, monkeypatch):

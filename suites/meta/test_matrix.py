@@ -188,9 +188,7 @@ def test_a_contradiction_goes_when_its_cause_goes(folder):
 
 
 def test_the_list_naming_an_unticked_model_is_a_contradiction(folder):
-    edit(
-        folder, "claims.toml", 'models = ["llama-2-7b", "llama-3-8b",', 'models = ["opt-6.7b", "llama-2-7b",'
-    )
+    edit(folder, "claims.toml", 'models = ["llama-2-7b", "llama-3-8b",', 'models = ["opt-6.7b", "llama-2-7b",')
     found = {c.id: c for c in load_matrix(folder).contradictions}
     assert found["core-ultra-opt-unticked"].models == ("opt-6.7b",)
 
@@ -321,9 +319,7 @@ def test_geometry_of_rows_that_inherit(matrix):
     assert (small.group, small.tied_embeddings, small.rope_scaling_dict()["factor"]) == (3, True, 32.0)
     assert matrix.model("phi-3-mini-4k").geometry.sliding_window == 2047
     assert matrix.model("phi-3.5-mini").geometry.sliding_window == 262144
-    long, newer = (
-        matrix.model(id).geometry.rope_scaling_dict() for id in ("phi-3-mini-128k", "phi-3.5-mini")
-    )
+    long, newer = (matrix.model(id).geometry.rope_scaling_dict() for id in ("phi-3-mini-128k", "phi-3.5-mini"))
     assert len(long["long_factor"]) == len(newer["short_factor"]) == 48
     assert long["long_factor"] != newer["long_factor"]
     assert long["long_factor"] == sorted(long["long_factor"])

@@ -78,9 +78,7 @@ def test_expired_names_the_owner_and_waives_nothing(waivers):
     assert waivers.expired("generation", "opt-6.7b-bf16-cpu-single", "tokens", TODAY).owner == "old-owner"
     assert waivers.expired("generation", "opt-13b-bf16-cpu-single", "tokens", TODAY) is None
     later = datetime.date(2027, 1, 1)
-    assert waivers.expired("generation", CELL, "long-context", later).owner == "ipex-cpu", (
-        "the last to run out"
-    )
+    assert waivers.expired("generation", CELL, "long-context", later).owner == "ipex-cpu", "the last to run out"
 
 
 def test_expected_lists_what_must_still_fail(waivers):
@@ -106,9 +104,7 @@ def test_no_file_is_no_waivers(tmp_path):
 
 
 def test_ten_thousand_cells_are_quick(tmp_path):
-    blocks = [
-        WINDOW.replace("sliding-window", f"w{n}").replace("mistral-*", f"*model-{n}-*") for n in range(50)
-    ]
+    blocks = [WINDOW.replace("sliding-window", f"w{n}").replace("mistral-*", f"*model-{n}-*") for n in range(50)]
     waivers = load(tmp_path, "schema = 1\n" + "".join(blocks))
     cells = [f"model-{n % 60}-bf16-cpu-single-{n}" for n in range(10_000)]
     start = time.perf_counter()
@@ -204,9 +200,7 @@ def test_bad_waivers_give_one_sentence(tmp_path, name):
 
 
 def test_bad_bytes_and_folders_give_one_sentence(tmp_path):
-    with pytest.raises(
-        LedgerError, match=r"waivers\.toml: line 2 is not UTF-8; restore it with git checkout"
-    ):
+    with pytest.raises(LedgerError, match=r"waivers\.toml: line 2 is not UTF-8; restore it with git checkout"):
         load(tmp_path, b"schema = 1\n# \xff")
     with pytest.raises(LedgerError, match=r"cannot be read \(Is a directory\)"):
         load_waivers(tmp_path)

@@ -1,0 +1,190 @@
+"""Faults that the suite's own tests plant in a model inside a worker: each breaks one mechanism a little or wholly.
+
+Every function takes the loaded model and returns it (or None to keep it). They run where the recipe calls them:
+before the optimiser (`fault_before`) or after it (`fault_after`).
+"""
+
+import ctypes
+import os
+import signal
+import time
+
+import torch
+
+# -- faults of position ----
+
+
+def _scale_rope_base(model, factor):
+    """As if the rope base were `factor` times as large: inverse frequencies base**(-2i/d) move with their index."""
+    model.config.rope_theta = getattr(model.config, "rope_theta", 10000.0) * factor  # IPEX reads this one
+    for module in model.modules():
+        if hasattr(module, "inv_freq"):
+            half = module.inv_freq.shape[0]
+            index = torch.arange(half, dtype=torch.float32, device=module.inv_freq.device) / half
+            module.inv_freq = module.inv_freq * factor**-index
+            module.original_inv_freq = module.inv_freq
+        if hasattr(module, "embed_positions") and hasattr(module, "rotary_dim"):  # GPT-J keeps a table of sines
+            module.embed_positions = _sinusoids(module.embed_positions.shape, 10000.0 * factor)
+
+
+def _sinusoids(shape, base):
+    positions, dims = shape
+    inverse = base ** (-torch.arange(0, dims, 2) / dims)
+    angles = torch.arange(positions)[:, None] * inverse
+    return torch.cat((torch.sin(angles), torch.cos(angles)), dim=1)
+
+
+def rope_base_doubled(model):
+    _scale_rope_base(model, 2.0)
+
+
+def rope_base_off_by_five_percent(model):
+    _scale_rope_base(model, 1.05)
+
+
+# -- faults of attention ----
+
+
+def _scale_attention(model, factor):
+    changed = 0
+    for module in model.modules():
+        for name in ("scaling", "inv_norm_factor"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, getattr(module, name) * factor)
+                changed += 1
+        if hasattr(module, "scale_attn"):  # GPT-J divides
+            module.scale_attn = module.scale_attn.double() / factor
+            changed += 1
+    assert changed, "no attention scale found: the fault would not be planted"
+
+
+def attention_scale_off_by_two_percent(model):
+    _scale_attention(model, 1.02)
+
+
+def attention_scale_off_by_half_a_percent(model):
+    _scale_attention(model, 1.005)
+
+
+def query_off_by_half_a_percent(model):
+    """The same through the weights, which an optimiser that has its own scale cannot ignore."""
+    for name, module in model.named_modules():
+        if name.endswith("q_proj"):
+            module.weight.data = module.weight.data * 1.005
+
+
+def head_zeroed(model):
+    """The first head of the first layer contributes nothing."""
+    layer = model.get_submodule("model.layers.0.self_attn.o_proj")
+    head_dim = model.config.head_dim
+    layer.weight.data[:, :head_dim] = 0
+
+
+def mask_dropped(model):
+    """Padding is attended to, as if the attention mask were lost on its way."""
+    generate = model.generate
+
+    def without_mask(input_ids, attention_mask=None, **options):
+        return generate(input_ids, attention_mask=torch.ones_like(input_ids), **options)
+
+    model.generate = without_mask
+
+
+def cache_shifted(model):
+    """Stock models: cached values sit one slot behind their keys at every decode step."""
+    forward = model.forward
+
+    def shifted_forward(*inputs, past_key_values=None, **options):
+        if past_key_values is not None and not hasattr(past_key_values, "honest_update"):
+            past_key_values.honest_update = past_key_values.update
+            past_key_values.update = lambda *a, **k: _late(past_key_values.honest_update(*a, **k), a[0])
+        return forward(*inputs, past_key_values=past_key_values, **options)
+
+    model.forward = shifted_forward
+
+
+def _late(pair, new_keys):
+    keys, values = pair
+    return (keys, values.roll(1, dims=-2)) if new_keys.shape[-2] == 1 else pair
+
+
+def ipex_cache_shifted(model):
+    """The same for IPEX's own cache tuples (sequence, keys, values, beams), laid out [slot, batch, head, dim]."""
+    graph = model.trace_graph
+
+    def shifted_graph(*inputs, **options):
+        shifted = []
+        for cache in options.get("past_key_values") or ():
+            past = cache[0].shape[-2]
+            values = cache[2]
+            if past > 1:
+                values = values.clone()
+                values[:past] = cache[2][:past].roll(1, dims=0)
+            shifted.append((cache[0], cache[1], values, *cache[3:]))
+        if shifted:
+            options["past_key_values"] = tuple(shifted)
+        return graph(*inputs, **options)
+
+    del model.trace_graph
+    object.__setattr__(model, "trace_graph", shifted_graph)
+
+
+# -- faults of precision and path ----
+
+
+def weights_rounded_to_six_bits(model):
+    """Linear weights keep six significant bits where bf16 has eight."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            mantissa, exponent = torch.frexp(module.weight.data.float())
+            rounded = torch.ldexp((mantissa * 64).round() / 64, exponent)
+            module.weight.data = rounded.to(module.weight.dtype)
+
+
+def optimise_is_a_no_op(model):
+    import intel_extension_for_pytorch as ipex
+
+    ipex.llm.optimize = lambda model, **options: model
+
+
+def one_linear_left_unquantised(model):
+    from torch import nn
+
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if "WeightOnly" in type(child).__name__:
+                setattr(parent, name, nn.Linear(child.in_features, child.out_features))
+                return
+
+
+def not_a_number(model):
+    """One weight is NaN."""
+    next(model.parameters()).data.view(-1)[0] = float("nan")
+    model.get_output_embeddings().weight.data[0, 0] = float("nan")
+
+
+# -- ends ----
+
+
+def segfault(model):
+    ctypes.string_at(0)
+
+
+def sigkill(model):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(model):
+    time.sleep(3600)
+
+
+def silent_exit(model):
+    os._exit(0)
+
+
+def out_of_memory(model):
+    raise MemoryError("cannot allocate 1 TiB")
+
+
+def a_python_error(model):
+    raise RuntimeError("planted")

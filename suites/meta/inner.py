@@ -1,0 +1,74 @@
+"""Runs of the suite inside its own tests: a pytest process of its own, its JUnit report and its last line."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What an inner run left: exit status, output, and {test name: (verdict, outcome, message)} from JUnit."""
+
+    status: int
+    output: str
+    tests: dict
+
+    def verdict(self, name):
+        return self.tests[name][0]
+
+    def line(self, name, check):
+        """The line of one check in a test's failure or skip message."""
+        return next((row.strip() for row in self.tests[name][2].splitlines() if row.strip().startswith(check)), "")
+
+
+def run_suite(folder, *arguments, timeout=540, environment=None, cwd=ROOT):
+    """Run pytest with `arguments` from the project's root; journal and JUnit go to `folder`."""
+    report = Path(folder) / "junit.xml"
+    command = [sys.executable, "-m", "pytest", *arguments]
+    if "--collect-only" not in arguments:
+        command += [f"--junitxml={report}", f"--results={folder}"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    clean["PYTHONPATH"] = str(ROOT)
+    result = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**clean, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Run(result.returncode, result.stdout, _junit(report) if report.exists() else {})
+
+
+def _junit(path):
+    tests = {}
+    for case in ElementTree.parse(path).iter("testcase"):
+        properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+        outcome, message = "passed", ""
+        for child in case:
+            if child.tag in ("failure", "error", "skipped"):
+                outcome = child.tag
+                message = f"{child.get('message') or ''}\n{child.text or ''}"
+        tests[case.get("name")] = (properties.get("verdict"), outcome, message)
+    return tests
+
+
+def generation(cell):
+    return f"test_generation[{cell}]"
+
+
+def latency(cell):
+    return f"test_latency[{cell}]"
+
+
+def nodes(suite, cells):
+    """Node ids of one suite for several cells."""
+    return [f"suites/test_{suite}.py::test_{suite}[{cell}]" for cell in cells]

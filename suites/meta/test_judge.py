@@ -1,0 +1,218 @@
+"""The judge against planted numbers: every check holds on a sound run and fails on the fault it is for."""
+
+import datetime
+import types
+
+import numpy as np
+import pytest
+
+from fixtures.judge import latency, logits, proof
+from fixtures.judge.bounds import bounds
+from fixtures.judge.verdicts import SEVERITY, VERDICTS, Line, bounded, settle
+
+PROMPTS, STEPS, VOCABULARY = 12, 33, 64
+RNG = np.random.default_rng(7)
+REFERENCE = RNG.normal(size=(PROMPTS, STEPS, VOCABULARY))
+NOISE = 0.01
+STOCK = REFERENCE * (1 + NOISE * RNG.normal(size=REFERENCE.shape))
+
+
+def noise():
+    return logits.relative_errors(STOCK, REFERENCE)
+
+
+def scaled_errors(factor):
+    """Logits whose error against the reference is `factor` times stock's own."""
+    return REFERENCE + (STOCK - REFERENCE) * factor
+
+
+def test_verdicts_are_a_closed_list():
+    assert set(SEVERITY) == set(VERDICTS)
+    with pytest.raises(ValueError, match="not in"):
+        settle([Line("check", "GREEN", "")], lambda check: None)
+
+
+def test_stock_against_itself_is_one():
+    ratio = logits.summary(logits.ratios(STOCK, REFERENCE, noise()))
+    assert ratio.mean == pytest.approx(1.0)
+    assert ratio.worst == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(0.9, "PASS"), (1.2, "PASS"), (1.3, "FAIL"), (4.0, "FAIL")])
+def test_conformance_follows_the_bound(factor, verdict):
+    values = logits.ratios(scaled_errors(factor), REFERENCE, noise())
+    [line] = logits.conformance("logits", values, bounds()["ratio"]["bf16"])
+    assert line.verdict == verdict
+
+
+def test_one_bad_prompt_does_not_hide_in_the_mean():
+    values = np.ones(PROMPTS)
+    values[3] = 2.5
+    [line] = logits.conformance("logits", values, bounds()["ratio"]["bf16"])
+    assert line.verdict == "FAIL"
+    assert "worst prompt" in line.measured
+
+
+def test_not_a_number_never_holds():
+    broken = STOCK.copy()
+    broken[0, 0, 0] = np.nan
+    values = logits.ratios(broken, REFERENCE, noise())
+    assert logits.finite(broken).verdict == "FAIL"
+    assert logits.conformance("logits", values, bounds()["ratio"]["bf16"])[0].verdict == "FAIL"
+    assert logits.regression(values, 1.0, bounds()["ratio"]["bf16"]).verdict == "FAIL"
+    assert bounded("x", float("nan"), 1.0, "").verdict == "FAIL"
+
+
+@pytest.mark.parametrize(("factor", "accepted", "verdict"), [
+    (1.0, 1.0, "PASS"), (1.03, 1.0, "PASS"), (1.06, 1.0, "FAIL"), (0.9, 1.0, "PASS"), (1.0, None, "NO_BASELINE"),
+])  # fmt: skip
+def test_regression_holds_the_accepted_ratio(factor, accepted, verdict):
+    values = logits.ratios(scaled_errors(factor), REFERENCE, noise())
+    assert logits.regression(values, accepted, bounds()["ratio"]["bf16"]).verdict == verdict
+
+
+def test_token_flip_counts_only_where_the_reference_decides():
+    levels = logits.noise_levels(STOCK, REFERENCE)
+    decidable = logits.decidable_steps(REFERENCE, levels, bounds()["tokens"]["margin_sigmas"])
+    assert 0 < decidable.sum() < decidable.size
+    for wanted, verdict in ((True, "FAIL"), (False, "PASS")):
+        prompt, step = np.argwhere(decidable == wanted)[0]
+        flipped = REFERENCE.copy()
+        order = flipped[prompt, step].argsort()
+        flipped[prompt, step, order[-2]] = flipped[prompt, step, order[-1]] + 1.0
+        line = logits.greedy_tokens(flipped, REFERENCE, levels, bounds()["tokens"]["margin_sigmas"])
+        assert line.verdict == verdict
+    assert (
+        f"prompt {np.argwhere(decidable)[0][0]}"
+        in logits.greedy_tokens(-REFERENCE, REFERENCE, levels, bounds()["tokens"]["margin_sigmas"]).measured
+    )
+
+
+def test_free_running_is_held_up_to_the_first_undecidable_step():
+    reference = np.zeros((1, 4, 3))
+    reference[0, :, 1] = [5.0, 5.0, 0.001, 5.0]
+    levels = np.array([0.1])
+    same = np.array([1, 1, 1, 1])
+    late, early = np.array([1, 1, 2, 2]), np.array([1, 2, 1, 1])
+    assert logits.free_running(late, same, reference, levels, 8.0).verdict == "PASS"
+    assert logits.free_running(early, same, reference, levels, 8.0).verdict == "FAIL"
+
+
+@pytest.mark.parametrize(("shortfall", "verdict"), [(0.0, "PASS"), (0.2, "PASS"), (0.3, "FAIL"), (-1.0, "PASS")])
+def test_beam_may_fall_short_by_noise_only(shortfall, verdict):
+    best = np.array([-3.0, -4.0])
+    line = logits.beam(best - shortfall, best, level=0.01, steps=16, sigmas=6.0)  # allows 0.24 nats
+    assert line.verdict == verdict
+
+
+@pytest.mark.parametrize(("tokens", "length"), [
+    ([1, 2, 3] * 10, 3), ([7] * 9, 1), (list(range(40)), 0), ([5, 6] * 4 + [1, 2, 3], 0), ([], 0),
+])  # fmt: skip
+def test_loops_are_found(tokens, length):
+    assert logits.loop_length(tokens, period=32, copies=5) == length
+
+
+def test_a_loop_that_the_reference_has_too_is_no_defect():
+    bound = {"period": 32, "copies": 5}
+    loop, text = [1, 2] * 20, list(range(40))
+    assert logits.repetition(loop, text, bound).verdict == "FAIL"
+    assert logits.repetition(loop, loop, bound).verdict == "PASS"
+
+
+def test_determinism_is_said_and_not_judged():
+    other = STOCK.copy()
+    other[0, 0, 0] = np.nextafter(other[0, 0, 0], 9)
+    assert "same bits" in logits.deterministic(STOCK, STOCK.copy()).measured
+    assert "NONDETERMINISTIC" in logits.deterministic(STOCK, other).measured
+
+
+def test_optimised_classes_must_stand_in_every_layer():
+    found = {"classes": {"Fast": 3, "Slow": 1}}
+    assert proof.optimised(found, ("Fast",), 4).verdict == "NOT_OPTIMISED"
+    assert proof.optimised({"classes": {"Fast": 4}}, ("Fast",), 4).verdict == "PASS"
+    assert proof.optimised({"classes": {}}, (), 4).verdict == "PASS"
+
+
+def test_every_linear_must_be_quantised():
+    found = {"int4_linears": 13, "plain_linears": ["lm_head"]}
+    linears = ("q", "k", "v", "o", "gate", "up", "down")
+    assert proof.quantised(found, 2, linears).verdict == "NOT_OPTIMISED"
+    assert proof.quantised({**found, "int4_linears": 14}, 2, linears).verdict == "PASS"
+
+
+def test_a_full_copy_is_not_a_shard():
+    half, whole = {"parameter_bytes": 60}, {"parameter_bytes": 100}
+    assert proof.sharded([half, half], 100, 80, 0.05).verdict == "PASS"
+    assert proof.sharded([half, whole], 100, 80, 0.05).verdict == "NOT_OPTIMISED"
+    assert proof.sharded([half], 100, 80, 0.05).verdict == "NOT_OPTIMISED"
+
+
+# -- latency ----
+
+
+def rounds(step, first=0.1, count=5, tokens=4):
+    return [{"total": first + step * tokens, "tokens": [first + step * i for i in range(tokens)]} for _ in range(count)]
+
+
+def test_latency_statistics_are_seconds_per_token():
+    metrics = latency.statistics(rounds(0.01), batch=2, peak_bytes=1024)
+    value = {name: entry[0] for name, entry in metrics.items()}
+    assert value["end_to_end"] == pytest.approx(0.14)
+    assert value["first_token"] == pytest.approx(0.1)
+    assert [value["next_token_mean"], value["next_token_p99"]] == pytest.approx([0.01, 0.01])
+    assert value["tokens_per_second"] == pytest.approx(2 * 4 / 0.14)
+    assert value["floor"] == pytest.approx(0.13)
+
+
+def test_the_floor_ignores_a_disturbed_round():
+    disturbed = rounds(0.01)
+    disturbed[2]["tokens"] = [t * 7 for t in disturbed[2]["tokens"]]
+    assert latency.statistics(disturbed, 1, 0)["floor"][0] == pytest.approx(0.13)
+
+
+@pytest.mark.parametrize(("time", "ratio", "same_machine", "verdicts"), [
+    (1.0, 1.0, True, ["PASS"]), (2.0, 2.0, True, ["FAIL"]), (2.0, 1.0, True, ["INCONCLUSIVE"]),
+    (1.0, 2.0, True, ["INCONCLUSIVE"]), (9.0, 1.0, False, ["PASS", "INCOMPARABLE"]),
+    (1.0, 2.0, False, ["INCONCLUSIVE", "INCOMPARABLE"]),
+])  # fmt: skip
+def test_screening_fails_only_what_both_figures_show(time, ratio, same_machine, verdicts):
+    metrics = {"floor": (time, None, "s"), "ratio_to_stock": (ratio, None, "1")}
+    lines = latency.screen(metrics, {"floor": 1.0, "ratio_to_stock": 1.0}, same_machine, {"rise": 0.5})
+    assert [line.verdict for line in lines] == verdicts
+
+
+# -- settling ----
+
+
+def waiver(check="left_padding"):
+    return types.SimpleNamespace(
+        id="known", check=check, reason="upstream", owner="ipex-cpu", until=datetime.date(2030, 1, 1)
+    )
+
+
+def test_the_worst_line_decides():
+    lines = [Line("a", "PASS", ""), Line("b", "NO_BASELINE", ""), Line("c", "FAIL", "")]
+    assert settle(lines, lambda check: None).verdict == "FAIL"
+    assert settle(lines[:2], lambda check: None).verdict == "NO_BASELINE"
+    assert settle([], lambda check: None).verdict == "INCONCLUSIVE"
+
+
+def test_a_waiver_covers_its_own_check_only():
+    known = waiver()
+    lines = [Line("left_padding", "FAIL", "9"), Line("logits", "PASS", "1")]
+    covers = {"left_padding": known}.get
+    assert settle(lines, covers, (known,)).verdict == "WAIVED"
+    assert settle([*lines, Line("tokens", "FAIL", "2")], covers, (known,)).verdict == "FAIL"
+
+
+def test_a_waived_check_that_holds_is_stale():
+    known = waiver()
+    settled = settle([Line("left_padding", "PASS", "1")], lambda check: known, (known,))
+    assert settled.verdict == "STALE_WAIVER"
+    assert "ipex-cpu" in settled.decisive.measured
+
+
+def test_a_waived_check_that_was_never_reached_is_not_stale():
+    known = waiver()
+    settled = settle([Line("runs", "CRASHED", "SIGSEGV")], lambda check: None, (known,))
+    assert settled.verdict == "CRASHED"

@@ -1,0 +1,75 @@
+"""One run of the suite with broken models among sound ones: every fault gets its verdict, every other cell runs."""
+
+import subprocess
+
+import pytest
+
+from suites.meta.inner import generation, nodes, run_suite
+
+# cell -> (when the recipe breaks it, the fault, the verdict of the cell, the check that has to say so)
+PLANTED = {
+    "llama-2-7b-fp32-cpu-single": ("before", "rope_base_doubled", "FAIL", "logits"),
+    "llama-2-7b-bf16-cpu-single": ("before", "rope_base_doubled", "FAIL", "logits"),
+    "llama-2-13b-bf16-cpu-single": ("before", "head_zeroed", "FAIL", "logits"),
+    "llama-2-70b-bf16-cpu-single": ("after", "ipex_cache_shifted", "FAIL", "logits"),
+    "llama-3-8b-bf16-cpu-single": ("before", "weights_rounded_to_six_bits", "FAIL", "logits"),
+    "llama-3-70b-bf16-cpu-single": ("after", "mask_dropped", "FAIL", "left_padding"),
+    "mistral-7b-bf16-cpu-single": ("before", "optimise_is_a_no_op", "NOT_OPTIMISED", "optimised"),
+    "qwen2-7b-bf16-cpu-single": ("before", "query_off_by_half_a_percent", "FAIL", "regression"),
+    "qwen2-7b-fp32-cpu-single": ("before", "not_a_number", "FAIL", "finite"),
+    "llama-3.2-1b-fp32-cpu-single": ("before", "segfault", "CRASHED", "runs"),
+    "llama-3.2-1b-bf16-cpu-single": ("before", "sigkill", "CRASHED", "runs"),
+    "llama-3.2-3b-fp32-cpu-single": ("before", "hang", "HANG", "runs"),
+    "llama-3.2-3b-bf16-cpu-single": ("before", "silent_exit", "CRASHED", "runs"),
+    "llama-3.3-70b-fp32-cpu-single": ("before", "out_of_memory", "OOM", "runs"),
+    "llama-3.3-70b-bf16-cpu-single": ("before", "a_python_error", "FAIL", "runs"),
+}
+SOUND = ["llama-2-13b-fp32-cpu-single", "llama-3-8b-fp32-cpu-single", "mistral-7b-fp32-cpu-single"]
+DETAILS = {
+    "segfault": "CRASHED(SIGSEGV)",
+    "sigkill": "CRASHED(SIGKILL)",
+    "hang": "HANG(no answer within 20 s)",
+    "silent_exit": "CRASHED(exit 0 without an answer)",
+    "out_of_memory": "OOM(cannot allocate 1 TiB)",
+    "a_python_error": "RuntimeError: planted",
+}
+
+
+def zygotes():
+    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return {line.split()[0] for line in listing.splitlines() if "fixtures.worker.zygote" in line}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    plants = [f"--plant={cell}={when}:{fault}" for cell, (when, fault, *_) in PLANTED.items()]
+    cells = nodes("generation", [*PLANTED, *SOUND])
+    before = zygotes()
+    folder = tmp_path_factory.mktemp("run")
+    result = run_suite(folder, "-p", "suites.meta.planting", *plants, "--deadline=20", *cells)
+    result.tests["left behind"] = zygotes() - before
+    return result
+
+
+@pytest.mark.parametrize("broken", PLANTED)
+def test_a_planted_fault_gets_its_verdict(run, broken):
+    _, fault, verdict, check = PLANTED[broken]
+    assert run.verdict(generation(broken)) == verdict
+    line = run.line(generation(broken), check)
+    assert verdict in line, f"{check} should have said {verdict}:\n{run.tests[generation(broken)][2]}"
+    assert DETAILS.get(fault, "") in line
+    assert f"reproduce: pytest 'suites/test_generation.py::test_generation[{broken}]'" in run.output
+
+
+@pytest.mark.parametrize("sound", SOUND)
+def test_every_other_cell_still_runs(run, sound):
+    assert run.verdict(generation(sound)) == "PASS"
+
+
+def test_a_run_with_faults_fails_and_adds_up(run):
+    assert run.status == 1
+    assert f"expected {len(PLANTED) + len(SOUND)} = {len(PLANTED) + len(SOUND)} run (" in run.output
+
+
+def test_no_process_outlives_the_run(run):
+    assert run.tests["left behind"] == set()

@@ -1,0 +1,247 @@
+"""Workers end in every way a stack can make them end; each end gets its class, and the next worker starts."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fixtures.engine.ranks import environment as rank_environment
+from fixtures.engine.stacks import modules_for
+from fixtures.worker import wire
+from fixtures.worker.endings import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
+from fixtures.worker.pool import Worker, Zygote, ZygoteFailed, base_environment
+
+CALLS = "suites.meta.worker_calls:"
+
+
+@pytest.fixture(scope="module")
+def zygote():
+    zygote = Zygote(modules_for("cpu", "stock"))
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture
+def worker(zygote):
+    worker = Worker(zygote)
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def group(zygote):
+    group = Worker(zygote, [rank_environment(rank, 3, 1) for rank in range(3)])
+    yield group
+    group.close()
+
+
+def ask(worker, function, deadline=30, **arguments):
+    return worker.call("call", deadline, function=CALLS + function, **arguments).message["result"]
+
+
+def running(pid):
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def ending(worker, function, deadline=30, **arguments):
+    pids = [rank.pid for rank in worker.ranks]
+    with pytest.raises(WorkerEnded) as caught:
+        ask(worker, function, deadline, **arguments)
+    assert not any(map(running, pids)), "a worker that ended must leave no process behind"
+    return caught.value.ending
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGBUS, signal.SIGABRT])
+def test_a_signal_is_a_crash_with_its_name(worker, number):
+    assert ending(worker, "end_by", number=int(number)).sentence() == f"CRASHED({number.name})"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_exit_without_an_answer_is_a_crash(worker, code):
+    assert ending(worker, "exit_with", code=code).sentence() == f"CRASHED(exit {code} without an answer)"
+
+
+def test_silence_past_the_deadline_is_a_hang_and_ends_the_worker(worker):
+    start = time.monotonic()
+    assert ending(worker, "sleep", deadline=1, seconds=30).sentence() == "HANG(no answer within 1 s)"
+    assert time.monotonic() - start < 20
+
+
+def test_the_last_words_are_kept(worker):
+    assert "goodbye, device" in ending(worker, "speak_then_die", words="goodbye, device").tail
+
+
+def test_memory_that_runs_out_is_oom(worker):
+    with pytest.raises(WorkerEnded) as caught:
+        ask(worker, "raise_error", kind="MemoryError", text="cannot allocate 3 GiB")
+    assert caught.value.ending.verdict == "OOM"
+
+
+@pytest.mark.parametrize(("kind", "text", "out"), [
+    ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", True),
+    ("RuntimeError", "[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory", True),
+    ("RuntimeError", "Native API failed: UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY", True),
+    ("RuntimeError", "shape mismatch", False),
+])  # fmt: skip
+def test_out_of_memory_is_read_from_the_stacks_own_words(kind, text, out):
+    assert is_out_of_memory(kind, text) is out
+
+
+def test_a_sigkill_by_the_kernels_oom_killer_is_oom():
+    status = int(signal.SIGKILL)  # a wait status whose low bits are the signal
+    assert classify(status, kernel_oom_kills() - 1).verdict == "OOM"
+    assert classify(status, kernel_oom_kills()).verdict == "CRASHED"
+
+
+def test_an_exception_is_an_answer_and_the_worker_lives_on(worker):
+    with pytest.raises(RecipeError, match="RuntimeError: planted") as caught:
+        ask(worker, "raise_error", kind="RuntimeError", text="planted")
+    assert any("raise_error" in frame for frame in caught.value.frames)
+    assert ask(worker, "echo", value=[1, "two"]) == [1, "two"]
+
+
+def test_a_flood_of_output_blocks_nobody(worker):
+    assert ask(worker, "flood", mebibytes=64) == 64
+
+
+def test_the_next_worker_starts_after_a_crash(zygote):
+    for _ in range(3):
+        first = Worker(zygote)
+        ending(first, "end_by", number=int(signal.SIGSEGV))
+        second = Worker(zygote)
+        assert ask(second, "echo", value="here") == "here"
+        second.close()
+
+
+def test_stock_workers_never_import_ipex(worker):
+    assert ask(worker, "where")["ipex"] is False
+
+
+def test_workers_do_not_share_state(zygote):
+    pids = set()
+    for _ in range(2):
+        worker = Worker(zygote)
+        pids.add(ask(worker, "where")["pid"])
+        worker.close()
+    assert len(pids) == 2
+
+
+def test_secrets_do_not_reach_a_worker(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    assert not {"HF_TOKEN", "AWS_SECRET_ACCESS_KEY"} & set(base_environment())
+
+
+# -- groups of ranks ----
+
+
+def test_every_rank_answers_and_rank_zero_speaks(group):
+    reply = group.call("call", 30, function=CALLS + "where")
+    assert [message["result"]["rank"] for message in reply.message["ranks"]] == ["0", "1", "2"]
+    assert reply.message["result"]["rank"] == "0"
+
+
+@pytest.mark.parametrize("then", ["answer", "wait"])
+def test_a_dead_rank_is_named_and_takes_the_group_along(group, then):
+    end = ending(group, "one_rank", rank=1, then=then)
+    assert end.sentence() == "CRASHED(rank 1: SIGKILL)"
+
+
+def test_an_error_on_one_rank_ends_a_group_that_waits_for_it(group):
+    pids = [rank.pid for rank in group.ranks]
+    with pytest.raises(RecipeError, match="only here"):
+        ask(group, "one_rank_raises", deadline=60, rank=2)
+    assert not any(map(running, pids))
+    with pytest.raises(WorkerEnded):
+        ask(group, "echo", value=1)
+
+
+def test_ranks_get_what_the_cpu_backend_needs(group):
+    names = ["LOCAL_SIZE", "WORLD_SIZE", "MASTER_ADDR", "TORCH_LLM_ALLREDUCE"]
+    assert ask(group, "environment", names=names) == {
+        "LOCAL_SIZE": "3", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "TORCH_LLM_ALLREDUCE": None,
+    }  # fmt: skip
+
+
+# -- zygotes and the wire ----
+
+
+def test_a_stack_that_cannot_be_imported_is_one_sentence():
+    zygote = Zygote(["json", "no_such_stack"])
+    with pytest.raises(ZygoteFailed, match=r"cannot import json, no_such_stack: ModuleNotFoundError"):
+        zygote.wait_ready()
+    zygote.close()
+
+
+def test_a_missing_interpreter_is_one_sentence():
+    with pytest.raises(ZygoteFailed, match=r"/no/python cannot be started .*; name a Python"):
+        Zygote(["json"], python="/no/python")
+
+
+def test_workers_die_with_their_zygote(zygote):
+    doomed = Zygote(modules_for("cpu", "stock"))
+    worker = Worker(doomed)
+    pid = ask(worker, "where")["pid"]
+    os.kill(doomed.process.pid, signal.SIGKILL)
+    doomed.process.wait()
+    for _ in range(100):
+        if not running(pid):
+            break
+        time.sleep(0.05)
+    assert not running(pid)
+    worker.close()
+    doomed.close()
+
+
+@pytest.mark.parametrize("array", [
+    np.arange(12, dtype=np.float32).reshape(3, 4), np.array(3.5), np.zeros((0, 7), np.int64), np.arange(9)[::2],
+])  # fmt: skip
+def test_arrays_cross_the_wire_unchanged(array):
+    ours, theirs = socket.socketpair()
+    wire.send(ours, {"text": "ü"}, {"a": array})
+    message, arrays = wire.receive(theirs, time.monotonic() + 5)
+    assert message == {"text": "ü"}
+    assert arrays["a"].dtype == array.dtype
+    assert np.array_equal(arrays["a"], array)
+    assert arrays["a"].shape == array.shape
+
+
+def test_the_wire_tells_an_end_from_a_delay():
+    ours, theirs = socket.socketpair()
+    with pytest.raises(TimeoutError):
+        wire.receive(theirs, time.monotonic() + 0.05)
+    ours.close()
+    with pytest.raises(wire.Closed):
+        wire.receive(theirs, time.monotonic() + 5)
+
+
+def test_an_absurd_header_is_refused():
+    ours, theirs = socket.socketpair()
+    ours.sendall(wire.LENGTH.pack(2**60))
+    with pytest.raises(ValueError, match="the limit is"):
+        wire.receive(theirs, time.monotonic() + 5)
+
+
+@pytest.mark.benchmark(group="isolated worker: fork, import what the cell needs, first answer")
+def test_start_of_an_isolated_worker(zygote, benchmark):
+    """The cost of isolation per cell; a fresh interpreter pays the imports shown as `zygote` instead."""
+    zygote.wait_ready()
+
+    def start():
+        worker = Worker(zygote)
+        answer = ask(worker, "where")
+        worker.close()
+        return answer
+
+    assert benchmark.pedantic(start, rounds=10)["pid"]
+    benchmark.extra_info["zygote_import_seconds"] = zygote.seconds
+    benchmark.extra_info["python"] = sys.version
