@@ -5,6 +5,7 @@ before the optimiser (`fault_before`) or after it (`fault_after`).
 """
 
 import ctypes
+import functools
 import os
 import signal
 import time
@@ -52,6 +53,10 @@ def _scale_attention(model, factor):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, getattr(module, name) * factor)
                 changed += 1
+        if type(module).__name__.startswith("OPT") and hasattr(
+            module, "q_proj"
+        ):  # its SDPA path has a scale of its own
+            module.q_proj.register_forward_hook(lambda _, inputs, query: query * factor)
         if hasattr(module, "scale_attn"):  # GPT-J divides
             module.scale_attn = module.scale_attn.double() / factor
             changed += 1
@@ -94,6 +99,7 @@ def cache_shifted(model):
     """Stock models: cached values sit one slot behind their keys at every decode step."""
     forward = model.forward
 
+    @functools.wraps(forward)  # generate() reads the signature
     def shifted_forward(*inputs, past_key_values=None, **options):
         if past_key_values is not None and not hasattr(past_key_values, "honest_update"):
             past_key_values.honest_update = past_key_values.update
