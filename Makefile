@@ -12,7 +12,7 @@ qualify: .venv
 	.venv/bin/python -m pytest suites/test_generation.py suites/test_latency.py $(ARGS)
 
 test: .venv lint
-	.venv/bin/python -m pytest -m "representative" suites/test_generation.py suites/test_latency.py
+	.venv/bin/python -m pytest -m representative suites/test_generation.py suites/test_latency.py
 	.venv/bin/python -m pytest suites/meta
 
 lint: .venv

@@ -53,9 +53,8 @@ def _scale_attention(model, factor):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, getattr(module, name) * factor)
                 changed += 1
-        if type(module).__name__.startswith("OPT") and hasattr(
-            module, "q_proj"
-        ):  # its SDPA path has a scale of its own
+        is_opt = type(module).__name__.startswith("OPT")
+        if is_opt and hasattr(module, "q_proj"):  # its SDPA path has a scale of its own
             module.q_proj.register_forward_hook(lambda _, inputs, query: query * factor)
         if hasattr(module, "scale_attn"):  # GPT-J divides
             module.scale_attn = module.scale_attn.double() / factor

@@ -98,10 +98,13 @@ def test_free_running_is_held_up_to_the_first_undecidable_step():
     assert logits.free_running(early, same, reference, levels, 8.0).verdict == "FAIL"
 
 
-@pytest.mark.parametrize(("shortfall", "verdict"), [(0.0, "PASS"), (0.7, "PASS"), (0.8, "FAIL"), (-1.0, "PASS")])
-def test_beam_may_land_within_the_references_own_beams(shortfall, verdict):
-    beams = np.array([[-3.0, -3.5], [-4.0, -4.5]])
-    line = logits.beam(beams[:, 0] - shortfall, beams, level=0.01, steps=16, sigmas=6.0)  # noise allows 0.24 nats more
+@pytest.mark.parametrize(("short", "by", "verdict"), [
+    (0, 9.0, "PASS"), (4, 9.0, "PASS"), (5, 9.0, "FAIL"), (8, 0.2, "PASS"), (8, 0.3, "FAIL"), (8, np.nan, "FAIL"),
+])  # fmt: skip
+def test_beam_search_fails_when_most_prompts_fall_short(short, by, verdict):
+    best = np.linspace(-9, -3, 8)
+    candidate = best - np.where(np.arange(8) < short, by, -0.1)
+    line = logits.beam(candidate, best, level=0.01, steps=16, sigmas=6.0)  # noise allows 0.24 nats
     assert line.verdict == verdict
 
 

@@ -11,24 +11,24 @@ PLANTED = {
     "llama-2-7b-fp32-cpu-single": ("before", "rope_base_doubled", "FAIL", "logits"),
     "llama-2-7b-bf16-cpu-single": ("before", "rope_base_doubled", "FAIL", "logits"),
     "llama-2-13b-bf16-cpu-single": ("before", "head_zeroed", "FAIL", "logits"),
-    "llama-2-70b-bf16-cpu-single": ("after", "ipex_cache_shifted", "FAIL", "logits"),
     "llama-3-8b-bf16-cpu-single": ("before", "weights_rounded_to_six_bits", "FAIL", "logits"),
-    "llama-3-70b-bf16-cpu-single": ("after", "mask_dropped", "FAIL", "left_padding"),
+    "llama-3.2-1b-bf16-cpu-single": ("after", "ipex_cache_shifted", "FAIL", "logits"),
+    "llama-3.2-1b-fp32-cpu-single": ("before", "not_a_number", "FAIL", "finite"),
     "mistral-7b-bf16-cpu-single": ("before", "optimise_is_a_no_op", "NOT_OPTIMISED", "optimised"),
+    "mistral-7b-fp32-cpu-single": ("after", "mask_dropped", "FAIL", "left_padding"),
     "qwen2-7b-bf16-cpu-single": ("before", "query_off_by_half_a_percent", "FAIL", "regression"),
-    "qwen2-7b-fp32-cpu-single": ("before", "not_a_number", "FAIL", "finite"),
-    "llama-3.2-1b-fp32-cpu-single": ("before", "segfault", "CRASHED", "runs"),
-    "llama-3.2-1b-bf16-cpu-single": ("before", "sigkill", "CRASHED", "runs"),
-    "llama-3.2-3b-fp32-cpu-single": ("before", "hang", "HANG", "runs"),
-    "llama-3.2-3b-bf16-cpu-single": ("before", "silent_exit", "CRASHED", "runs"),
-    "llama-3.3-70b-fp32-cpu-single": ("before", "out_of_memory", "OOM", "runs"),
-    "llama-3.3-70b-bf16-cpu-single": ("before", "a_python_error", "FAIL", "runs"),
+    "qwen2-7b-fp32-cpu-single": ("before", "hang", "HANG", "runs"),
+    "opt-6.7b-fp32-cpu-single": ("before", "segfault", "CRASHED", "runs"),
+    "opt-6.7b-bf16-cpu-single": ("before", "sigkill", "CRASHED", "runs"),
+    "opt-30b-fp32-cpu-single": ("before", "silent_exit", "CRASHED", "runs"),
+    "opt-30b-bf16-cpu-single": ("before", "out_of_memory", "OOM", "runs"),
+    "gpt-j-6b-fp32-cpu-single": ("before", "a_python_error", "FAIL", "runs"),
 }
-SOUND = ["llama-2-13b-fp32-cpu-single", "llama-3-8b-fp32-cpu-single", "mistral-7b-fp32-cpu-single"]
+SOUND = ["llama-2-13b-fp32-cpu-single", "llama-3-8b-fp32-cpu-single", "gpt-j-6b-bf16-cpu-single"]
 DETAILS = {
     "segfault": "CRASHED(SIGSEGV)",
     "sigkill": "CRASHED(SIGKILL)",
-    "hang": "HANG(no answer within 20 s)",
+    "hang": "HANG(no answer within 15 s)",
     "silent_exit": "CRASHED(exit 0 without an answer)",
     "out_of_memory": "OOM(cannot allocate 1 TiB)",
     "a_python_error": "RuntimeError: planted",
@@ -46,7 +46,7 @@ def run(tmp_path_factory):
     cells = nodes("generation", [*PLANTED, *SOUND])
     before = zygotes()
     folder = tmp_path_factory.mktemp("run")
-    result = run_suite(folder, "-p", "suites.meta.planting", *plants, "--deadline=20", *cells)
+    result = run_suite(folder, "-p", "suites.meta.planting", *plants, "--deadline=15", *cells)
     result.tests["left behind"] = zygotes() - before
     return result
 

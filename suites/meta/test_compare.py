@@ -1,0 +1,94 @@
+"""Accepting values and comparing with them, end to end: four real cells timed twice, baselines doctored in between."""
+
+import json
+
+import pytest
+
+from suites.meta.inner import latency, nodes, run_suite
+
+SAME, SLOWER, MISSING, ELSEWHERE = CELLS = [
+    "opt-6.7b-fp32-cpu-single",
+    "opt-6.7b-bf16-cpu-single",
+    "opt-30b-fp32-cpu-single",
+    "opt-30b-bf16-cpu-single",
+]
+GRID = {"beam": "1", "output": "8", "iter": "3"}  # by the environment, as the specification's scripts have it
+VARIANT = "@b1-bs1-in32-out8"
+
+
+def accepted_file(folder):
+    [path] = folder.glob("cpu/*/latency.json")
+    return path
+
+
+@pytest.fixture(scope="module")
+def accepting(tmp_path_factory):
+    """(folder of baselines, the run that accepted into it)."""
+    folder = tmp_path_factory.mktemp("baselines")
+    results = tmp_path_factory.mktemp("first")
+    cells = nodes("latency", CELLS)
+    run = run_suite(results, *cells, "--update-baselines", f"--baselines={folder}", environment=GRID)
+    return folder, run, results
+
+
+@pytest.fixture(scope="module")
+def comparing(accepting, tmp_path_factory):
+    """The run that compared, after one value was made unreachable, one deleted and one given to another machine."""
+    folder, _, _ = accepting
+    path = accepted_file(folder)
+    data = json.loads(path.read_text())
+    for metric in ("floor", "ratio_to_stock"):
+        data["cells"][SLOWER + VARIANT]["values"][metric]["value"] /= 10
+    del data["cells"][MISSING + VARIANT]
+    moved = data["cells"].pop(ELSEWHERE + VARIANT)
+    path.write_text(json.dumps(data))
+    other = folder / "cpu" / "another-machine-0" / "latency.json"
+    other.parent.mkdir()
+    other.write_text(json.dumps({**data, "key": "another-machine-0", "cells": {ELSEWHERE + VARIANT: moved}}))
+    cells = nodes("latency", CELLS)
+    results = tmp_path_factory.mktemp("second")
+    return run_suite(results, *cells, f"--baselines={folder}", "--benchmark-compare", environment=GRID)
+
+
+def test_accepting_writes_every_cell_with_its_origin(accepting):
+    folder, run, _ = accepting
+    data = json.loads(accepted_file(folder).read_text())
+    assert run.status == 0
+    assert set(data["cells"]) == {cell + VARIANT for cell in CELLS}
+    for cell in data["cells"].values():
+        origin = data["provenance"][cell["provenance"]]
+        assert {"commit", "machine", "versions", "command", "date"} <= set(origin)
+        assert cell["n"] == 3
+        assert {"end_to_end", "first_token", "next_token_mean", "next_token_p90", "next_token_p99"} <= set(
+            cell["values"]
+        )
+        assert {"tokens_per_second", "peak_memory", "ratio_to_stock"} <= set(cell["values"])
+        assert cell["values"]["end_to_end"]["spread"] > 0
+    assert run.output.count("accepted: ") >= 4
+
+
+def test_every_finished_cell_is_in_the_journal(accepting):
+    _, _, results = accepting
+    records = [json.loads(line) for line in (results / "journal.jsonl").read_text().splitlines()]
+    assert [record["cell"] for record in records] == CELLS
+    assert all(record["metrics"]["floor"][0] > 0 for record in records)
+
+
+@pytest.mark.parametrize(("cell", "verdict", "outcome"), [
+    (SAME, {"PASS", "INCONCLUSIVE"}, None),  # one noisy figure alone may not fail a cell
+    (SLOWER, {"FAIL"}, "failure"),
+    (MISSING, {"NO_BASELINE"}, "skipped"),
+    (ELSEWHERE, {"INCOMPARABLE"}, "skipped"),
+])  # fmt: skip
+def test_each_cell_is_compared_with_its_own_values(comparing, cell, verdict, outcome):
+    seen, reported, message = comparing.tests[latency(cell)]
+    assert seen in verdict
+    assert outcome in (None, reported)
+    assert seen == "PASS" or seen in message, "JUnit has to say it, too"
+
+
+def test_a_regression_fails_the_run_and_the_sum_says_what_was_not_compared(comparing):
+    assert comparing.status == 1
+    assert "1 FAIL" in comparing.output
+    assert "1 INCOMPARABLE" in comparing.output
+    assert "1 NO_BASELINE" in comparing.output
