@@ -17,9 +17,9 @@ FAULTS = {
     "mask": "mask_dropped",
     "cache": "cache_shifted",
 }
-RUNS = (1, 5, 4)  # of the plan: 257 alone, a padded 40 beside 48, 512 beside a padded 300
+RUNS = (1, 4, 5)  # of the plan: 257 alone, 512 beside a padded 300, 120 beside five padded ones
 STEPS = 17  # prefill and 16 decode steps show what 32 do
-FEEL = {"rope": [0, 3], "scale": [1, 2], "mask": [1, 4], "cache": [0, 2, 3]}  # prompts of those runs, by mechanism
+FEEL = {"rope": [0, 1], "scale": [4, 5], "mask": [2, 4, 5], "cache": [0, 1, 2]}  # prompts of those runs, by mechanism
 MODELS = [m for m in load_matrix().models if m.representative and m.weights == "miniature"]
 CASES = [(model, mechanism) for model in MODELS for mechanism in FAULTS if mechanism in model.arch.mechanisms]
 

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from suites.meta.inner import generation, nodes, run_suite
+from fixtures.ledger import numerics_key
+from suites.meta.inner import ROOT, generation, nodes, run_suite
 
 # cell -> (when the recipe breaks it, the fault, the verdict of the cell, the check that has to say so)
 PLANTED = {
@@ -51,9 +52,16 @@ def run(tmp_path_factory):
     return result
 
 
+def accepted_here():
+    """Whether baselines/ has ratios for this machine's arithmetic, without which nothing can rise above them."""
+    return (ROOT / "baselines" / "cpu" / numerics_key("cpu") / "generation.json").exists()
+
+
 @pytest.mark.parametrize("broken", PLANTED)
 def test_a_planted_fault_gets_its_verdict(run, broken):
     _, fault, verdict, check = PLANTED[broken]
+    if check == "regression" and not accepted_here():
+        pytest.skip("no accepted ratios for this machine's arithmetic: pytest --update-baselines")
     assert run.verdict(generation(broken)) == verdict
     line = run.line(generation(broken), check)
     assert verdict in line, f"{check} should have said {verdict}:\n{run.tests[generation(broken)][2]}"
@@ -63,12 +71,13 @@ def test_a_planted_fault_gets_its_verdict(run, broken):
 
 @pytest.mark.parametrize("sound", SOUND)
 def test_every_other_cell_still_runs(run, sound):
-    assert run.verdict(generation(sound)) == "PASS"
+    assert run.verdict(generation(sound)) == ("PASS" if accepted_here() else "INCOMPARABLE")
 
 
 def test_a_run_with_faults_fails_and_adds_up(run):
     assert run.status == 1
-    assert f"expected {len(PLANTED) + len(SOUND)} = {len(PLANTED) + len(SOUND)} run (" in run.output
+    assert f"expected {len(PLANTED) + len(SOUND)} = " in run.output
+    assert "NEVER RAN" not in run.output
 
 
 def test_no_process_outlives_the_run(run):
