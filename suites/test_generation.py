@@ -11,5 +11,5 @@ def test_generation(cell, verdict, stage, accepted):
     before = accepted.find("generation", cell)
     lines = judge_generation(measured, bounds(), before, accepted.updating)
     metrics, samples = accepted_metrics(measured)
-    accepted.stage("generation", cell, lines, metrics, samples)
+    accepted.stage("generation", cell, lines, metrics, samples, verdict.waived)
     verdict(lines, metrics)

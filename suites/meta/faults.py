@@ -66,10 +66,6 @@ def attention_scale_off_by_two_percent(model):
     _scale_attention(model, 1.02)
 
 
-def attention_scale_off_by_half_a_percent(model):
-    _scale_attention(model, 1.005)
-
-
 def query_off_by_half_a_percent(model):
     """The same through the weights, which an optimiser that has its own scale cannot ignore."""
     for name, module in model.named_modules():
@@ -188,7 +184,7 @@ def silent_exit(model):
 
 
 def out_of_memory(model):
-    raise MemoryError("cannot allocate 1 TiB")
+    raise MemoryError
 
 
 def a_python_error(model):

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -13,16 +12,6 @@ from suites.meta.inner import ROOT, run_suite
 
 CELLS = ["suites/test_generation.py", "suites/test_latency.py"]
 LIST = ["--collect-only", "-q"]
-
-
-def pytest_seconds(*arguments, cwd=ROOT):
-    """(least seconds of three runs, last result) of a pytest command; the least, since only excess time is noise."""
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        run = run_suite(cwd, *arguments, "--collect-only", cwd=cwd)
-        times.append(time.perf_counter() - start)
-    return min(times), run
 
 
 def test_the_whole_matrix_is_listed(tmp_path):

@@ -31,7 +31,7 @@ DETAILS = {
     "sigkill": "CRASHED(SIGKILL)",
     "hang": "HANG(no answer within 15 s)",
     "silent_exit": "CRASHED(exit 0 without an answer)",
-    "out_of_memory": "OOM(cannot allocate 1 TiB)",
+    "out_of_memory": "OOM(MemoryError)",
     "a_python_error": "RuntimeError: planted",
 }
 
@@ -71,7 +71,8 @@ def test_a_planted_fault_gets_its_verdict(run, broken):
 
 @pytest.mark.parametrize("sound", SOUND)
 def test_every_other_cell_still_runs(run, sound):
-    assert run.verdict(generation(sound)) == ("PASS" if accepted_here() else "INCOMPARABLE")
+    expected = {"PASS"} if accepted_here() else {"INCOMPARABLE", "NO_BASELINE"}
+    assert run.verdict(generation(sound)) in expected
 
 
 def test_a_run_with_faults_fails_and_adds_up(run):
