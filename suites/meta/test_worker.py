@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fixtures.engine.ranks import environment as rank_environment
+from fixtures.engine.ranks import remove_leftovers
 from fixtures.engine.stacks import modules_for
 from fixtures.worker import wire
 from fixtures.worker.endings import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
@@ -163,6 +164,19 @@ def test_an_error_on_one_rank_ends_a_group_that_waits_for_it(group):
     assert not any(map(running, pids))
     with pytest.raises(WorkerEnded):
         ask(group, "echo", value=1)
+
+
+def test_what_killed_ranks_leave_in_shared_memory_is_removed(zygote):
+    port = 64999
+    buffers = [Path(f"/dev/shm/deepspeed_allreduce_buffer_0_127.0.0.1_{port}_{rank}") for rank in range(2)]
+    other = Path(f"/dev/shm/deepspeed_allreduce_buffer_0_127.0.0.1_{port - 1}_0")
+    for path in [*buffers, other]:
+        path.touch()
+    group = Worker(zygote, [rank_environment(r, 2, port) for r in range(2)], tidy=lambda: remove_leftovers(port))
+    ending(group, "one_rank", rank=0, then="wait")
+    assert not any(path.exists() for path in buffers)
+    assert other.exists()
+    other.unlink()
 
 
 def test_ranks_get_what_the_cpu_backend_needs(group):
