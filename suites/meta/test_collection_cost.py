@@ -22,7 +22,7 @@ def large_matrix(tmp_path_factory):
     folder = tmp_path_factory.mktemp("large") / "matrix"
     shutil.copytree(ROOT / "fixtures/matrix", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     with (folder / "models.toml").open("a") as file:
-        file.writelines(MEMBER.format(number=number) for number in range(640))
+        file.writelines(MEMBER.format(number=number) for number in range(700))
     return folder
 
 

@@ -74,15 +74,15 @@ def test_every_finished_cell_is_in_the_journal(accepting):
     assert all(record["metrics"]["floor"][0] > 0 for record in records)
 
 
-@pytest.mark.parametrize(("cell", "verdict", "outcome"), [
+@pytest.mark.parametrize(("name", "verdicts", "outcome"), [
     (SAME, {"PASS", "INCONCLUSIVE"}, None),  # one noisy figure alone may not fail a cell
     (SLOWER, {"FAIL"}, "failure"),
     (MISSING, {"NO_BASELINE"}, "skipped"),
     (ELSEWHERE, {"INCOMPARABLE"}, "skipped"),
 ])  # fmt: skip
-def test_each_cell_is_compared_with_its_own_values(comparing, cell, verdict, outcome):
-    seen, reported, message = comparing.tests[latency(cell)]
-    assert seen in verdict
+def test_each_cell_is_compared_with_its_own_values(comparing, name, verdicts, outcome):
+    seen, reported, message = comparing.tests[latency(name)]
+    assert seen in verdicts
     assert outcome in (None, reported)
     assert seen == "PASS" or seen in message, "JUnit has to say it, too"
 
