@@ -30,6 +30,7 @@ bench: .venv/.installed
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes requirements.lock
+	.venv/bin/python -m fixtures.engine.extensions
 	touch $@
 
 lock: .venv/.installed

@@ -88,14 +88,27 @@ def test_token_flip_counts_only_where_the_reference_decides():
     )
 
 
-def test_free_running_is_held_up_to_the_first_undecidable_step():
-    reference = np.zeros((1, 4, 3))
-    reference[0, :, 1] = [5.0, 5.0, 0.001, 5.0]
-    levels = np.array([0.1])
-    same = np.array([1, 1, 1, 1])
-    late, early = np.array([1, 1, 2, 2]), np.array([1, 2, 1, 1])
-    assert logits.free_running(late, same, reference, levels, 8.0).verdict == "PASS"
-    assert logits.free_running(early, same, reference, levels, 8.0).verdict == "FAIL"
+@pytest.mark.parametrize(("free", "verdict"), [
+    ([1, 1, 1, 1], "PASS"),
+    ([1, 1, 2, 0], "PASS"),  # a near-tie went the other way, and what follows has another context
+    ([1, 2, 1, 1], "FAIL"),
+    ([0, 1, 1, 1], "FAIL"),
+])  # fmt: skip
+def test_a_free_run_follows_the_forced_logits(free, verdict):
+    forced = np.zeros((4, 3))
+    forced[:, 1] = [5.0, 5.0, 0.001, 5.0]
+    line = logits.free_running(np.array(free), np.ones(4, int), forced, level=0.1, sigmas=8.0)
+    assert line.verdict == verdict
+
+
+def test_a_free_run_of_nan_never_holds():
+    forced = np.full((4, 3), np.nan)
+    assert logits.free_running(np.ones(4, int), np.ones(4, int), forced, 0.1, 8.0).verdict == "FAIL"
+
+
+def test_special_tokens_must_not_be_left_in_the_text():
+    assert logits.decoded("a b", ["<s>", "</s>"]).verdict == "PASS"
+    assert logits.decoded("a b</s>", ["<s>", "</s>"]).verdict == "FAIL"
 
 
 @pytest.mark.parametrize(("short", "by", "verdict"), [

@@ -19,6 +19,7 @@ PLANTED = {
     "mistral-7b-fp32-cpu-single": ("after", "mask_dropped", "FAIL", "left_padding"),
     "qwen2-7b-bf16-cpu-single": ("before", "query_off_by_half_a_percent", "FAIL", "regression"),
     "qwen2-7b-fp32-cpu-single": ("before", "hang", "HANG", "runs"),
+    "qwen2-7b-int4-cpu-single": ("after", "one_linear_left_unquantised", "NOT_OPTIMISED", "quantised"),
     "opt-6.7b-fp32-cpu-single": ("before", "segfault", "CRASHED", "runs"),
     "opt-6.7b-bf16-cpu-single": ("before", "sigkill", "CRASHED", "runs"),
     "opt-30b-fp32-cpu-single": ("before", "silent_exit", "CRASHED", "runs"),
