@@ -5,14 +5,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
 # What `make qualify` asks; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m llama2 --benchmark-compare
+QUESTIONS := suites/test_generation.py suites/test_latency.py suites/test_quantization.py
 
 .PHONY: .venv qualify test lint lock bench clean
 
 qualify: .venv/.installed
-	.venv/bin/python -m pytest suites/test_generation.py suites/test_latency.py $(ARGS)
+	.venv/bin/python -m pytest $(QUESTIONS) $(ARGS)
 
 test: .venv/.installed lint
-	.venv/bin/python -m pytest -m representative suites/test_generation.py suites/test_latency.py
+	.venv/bin/python -m pytest -m representative $(QUESTIONS)
 	.venv/bin/python -m pytest suites/meta
 
 lint: .venv/.installed
@@ -30,7 +31,7 @@ bench: .venv/.installed
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes requirements.lock
-	.venv/bin/python -m fixtures.engine.extensions
+	.venv/bin/python -m fixtures.engine.extensions 2>.venv/extensions.log || { cat .venv/extensions.log; exit 1; }
 	touch $@
 
 lock: .venv/.installed

@@ -1,8 +1,11 @@
-"""A pytest plugin for inner runs of the suite: `--plant CELL=WHEN:FAULT` breaks one cell's model in its worker."""
+"""A pytest plugin for inner runs of the suite: `--plant CELL=WHEN:FAULT` breaks one cell's model in its worker.
+
+FAULT is a function of suites/meta/faults.py, or MODULE.FUNCTION of another module there.
+"""
+
+import importlib
 
 import pytest
-
-from suites.meta import faults
 
 
 def pytest_addoption(parser):
@@ -15,5 +18,6 @@ def pytest_configure(config):
     for text in config.getoption("plant"):
         cell, _, rest = text.partition("=")
         when, _, name = rest.partition(":")
-        assert hasattr(faults, name), f"no fault named {name}"
-        config.planted_faults[cell] = {f"fault_{when}": f"suites.meta.faults:{name}"}
+        module, _, function = f"faults.{name}".rpartition(".") if "." not in name else name.rpartition(".")
+        assert hasattr(importlib.import_module(f"suites.meta.{module}"), function), f"no fault named {name}"
+        config.planted_faults[cell] = {f"fault_{when}": f"suites.meta.{module}:{function}"}

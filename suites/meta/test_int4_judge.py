@@ -1,0 +1,144 @@
+"""The arithmetic and the lines of INT4 against planted numbers; no stack is loaded."""
+
+import dataclasses
+import json
+import types
+
+import numpy as np
+import pytest
+
+from fixtures.judge import int4
+from fixtures.judge.bounds import bounds
+from fixtures.models.inspection import CheckpointError, check_quantised
+from fixtures.models.int4_format import SCHEMES, read_checkpoint, round_to_nearest, write_gptq
+from fixtures.models.reading import Tensors
+
+RNG = np.random.default_rng(11)
+OUT, WIDTH, GROUP = 16, 256, 64
+WEIGHT = RNG.normal(size=(OUT, WIDTH)).astype(np.float32)
+BOUND = bounds()["int4"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("group", [32, 64, -1])
+def test_rounding_stays_within_half_a_step(scheme, group):
+    found = round_to_nearest(WEIGHT, group, scheme)
+    error = np.abs(found.weights() - WEIGHT) / np.abs(found.spread(found.scales))
+    # Full range has one step less above than below, so that its largest weights of the other sign are clipped.
+    assert error.max() <= (1.01 if scheme == "full range" else 0.501)
+    assert found.integers.min() >= 0
+    assert found.integers.max() <= 15
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_each_scheme_is_told_from_the_others(scheme):
+    stored = {"a": round_to_nearest(WEIGHT, GROUP, scheme)}
+    for asked in SCHEMES:
+        verdict = int4.scheme_asked(stored, {"a.weight": WEIGHT}, asked, BOUND).verdict
+        assert verdict == ("PASS" if asked == scheme else "FAIL")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A GPTQ-format checkpoint of one linear, and its Quantised."""
+    from safetensors.numpy import save_file
+
+    found = round_to_nearest(WEIGHT, GROUP, "asymmetric")
+    save_file({f"a.{table}": array for table, array in write_gptq(found).items()}, tmp_path / "model.safetensors")
+    declared = {"quant_method": "gptq", "bits": 4, "group_size": GROUP}
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": declared}))
+    return tmp_path, found
+
+
+def test_the_gptq_format_comes_back(checkpoint):
+    folder, found = checkpoint
+    read = read_checkpoint(Tensors(folder), GROUP)["a"]
+    assert (read.integers == found.integers).all()
+    assert (read.zeros == found.zeros).all()
+    assert np.abs(read.scales / found.scales - 1).max() <= BOUND["half_scale"]
+    check_quantised(folder)
+
+
+@pytest.mark.parametrize(("entries", "words"), [
+    ({"group_size": 32}, "group_size = 32"),
+    ({"bits": 8}, "bits = 8"),
+    ({"quant_method": "gguf"}, "quant_method = 'gguf'"),
+])  # fmt: skip
+def test_a_configuration_that_does_not_fit_is_refused(checkpoint, entries, words):
+    folder, _ = checkpoint
+    declared = {"quant_method": "gptq", "bits": 4, "group_size": GROUP, **entries}
+    (folder / "config.json").write_text(json.dumps({"quantization_config": declared}))
+    with pytest.raises(CheckpointError, match=words):
+        check_quantised(folder)
+
+
+def changed(found, **tables):
+    return dataclasses.replace(found, **tables)
+
+
+@pytest.mark.parametrize(("tables", "check"), [
+    ({}, None),
+    ({"scales": lambda f: np.concatenate([f.scales[:, :1] * 2, f.scales[:, 1:]], 1)}, "scales"),
+    ({"integers": lambda f: (f.integers ^ (np.arange(WIDTH) == 3)).astype(np.int8)}, "integers"),
+    ({"zeros": lambda f: f.zeros + 1}, "integers"),
+    ({"scales": lambda f: f.scales * np.nan}, "scales"),
+])  # fmt: skip
+def test_tables_are_held_against_the_oracle(tables, check):
+    honest = round_to_nearest(WEIGHT, GROUP, "symmetric")
+    broken = changed(honest, **{name: make(honest) for name, make in tables.items()})
+    lines = int4.against_oracle({"a": broken}, {"a.weight": WEIGHT}, "symmetric", BOUND)
+    assert [line.check for line in lines if line.verdict == "FAIL"] == ([check] if check else [])
+
+
+def test_a_difference_between_memory_and_disk_is_seen():
+    honest = round_to_nearest(WEIGHT, GROUP, "symmetric")
+    other = changed(honest, scales=honest.scales * np.float32(1 + 1e-7))
+    assert int4.same_tables("bits", {"a": honest}, {"a": honest}, "").verdict == "PASS"
+    assert int4.same_tables("bits", {"a": honest}, {"a": other}, "").verdict == "FAIL"
+    assert int4.same_tables("bits", {"a": honest}, {}, "").verdict == "FAIL"
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(1e-8, "PASS"), (1e-2, "FAIL"), (np.nan, "FAIL")])
+def test_a_kernel_is_held_against_its_own_integers(error, verdict):
+    found = round_to_nearest(WEIGHT, GROUP, "symmetric")
+    x = RNG.normal(size=(8, WIDTH)).astype(np.float32)
+    outputs = {"a:x8": x, "a:y8": x.astype(np.float64) @ found.weights().T * (1 + error)}
+    line = int4.kernel_line(int4.kernel_errors({"a": found}, outputs), BOUND["kernel"]["none"])
+    assert line.verdict == verdict
+
+
+def test_quality_tells_the_scheme_from_the_arithmetic():
+    parent = RNG.normal(size=(64, 50)) * 3
+    targets = parent.argmax(-1)
+    oracle = parent + RNG.normal(size=parent.shape)
+    sound = int4.quality_lines(
+        [(oracle, parent, oracle, targets)], {"perplexity": 9, "divergence": 9, "arithmetic": 1e-3}
+    )
+    assert [line.verdict for line in sound] == ["PASS"] * 3
+    worse = oracle + RNG.normal(size=parent.shape)
+    broken = int4.quality_lines(
+        [(worse, parent, oracle, targets)], {"perplexity": 1, "divergence": 0.1, "arithmetic": 1e-3}
+    )
+    assert [line.verdict for line in broken] == ["FAIL"] * 3
+
+
+def test_scales_of_fp16_are_no_fp32_ones():
+    found = round_to_nearest(WEIGHT, GROUP, "symmetric")
+    half = changed(found, scales=found.scales.astype(np.float16).astype(np.float32))
+    assert int4.scale_type({"a": found}, "fp32").verdict == "PASS"
+    assert int4.scale_type({"a": half}, "fp32").verdict == "FAIL"
+    assert int4.scale_type({"a": half}, "fp16").verdict == "PASS"
+
+
+def test_what_stays_in_full_precision_is_exact():
+    proof = {"int4_linears": 14, "plain_linears": ["lm_head"]}
+    assert int4.counted(proof, 14, ["lm_head"]).verdict == "PASS"
+    assert int4.counted(proof, 15, ["lm_head"]).verdict == "NOT_OPTIMISED"
+    assert int4.counted({**proof, "plain_linears": []}, 14, ["lm_head"]).verdict == "NOT_OPTIMISED"
+
+
+def test_a_pickle_in_the_saved_folder_fails():
+    nothing = types.SimpleNamespace(folder=None, after=None, trouble=None)
+    assert [line.check for line in int4.judge_saved(nothing, {}, bounds())] == ["runs"]
+    assert int4.pickles({"model.safetensors": 1, "config.json": 1}).verdict == "PASS"
+    assert int4.pickles({"model.safetensors": 1, "training_args.bin": 1}).verdict == "FAIL"
