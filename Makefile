@@ -39,4 +39,4 @@ lock: .venv/.installed
 		--python-platform x86_64-manylinux_2_28 --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv results
+	rm -rf .venv results nc_workspace

@@ -28,5 +28,5 @@ def test_int4_reload(cell, verdict, stage):
 
 @pytest.mark.cells(precision="int4", platform="cpu")
 def test_int4_native(cell, verdict, stage):
-    """IPEX's own INT4 path: every lowp mode and group size, and a GPTQ-format checkpoint."""
+    """IPEX's own INT4 path: lowp modes, group sizes, and a GPTQ-format checkpoint."""
     verdict(judge_native(measure_native(stage, cell), bounds()))

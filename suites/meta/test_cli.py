@@ -70,6 +70,8 @@ def refused(run, *words):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--platform", "max1550"], ["--platform max1550", "has no max1550", "--collect-only"]),
+    (["--threads", "-1"], ["--threads", "whole number"]),
+    (["--deadline", "0"], ["--deadline", "positive"]),
     (["--platform", "max1650"], ["max1650", "max1550"]),
     (["--benchmark-compare", "suites/"], ["--benchmark-compare took 'suites/'", "last argument"]),
     (["--benchmark-compare", "0001"], ["--benchmark-compare took '0001'"]),
@@ -157,6 +159,12 @@ def test_remote_code_stays_off_without_the_pinned_revision(tmp_path, checkpoint)
 def test_a_bad_grid_is_one_sentence(tmp_path, variable, value):
     cell = "suites/test_latency.py::test_latency[opt-6.7b-fp32-cpu-single]"
     refused(run_suite(tmp_path, cell, environment={variable: value}), f"variable {variable}", "whole number")
+
+
+@pytest.mark.parametrize("value", ["", "5", "xetla"])
+def test_an_engine_that_would_be_ignored_is_refused(tmp_path, value):
+    cell = "suites/test_quantization.py::test_int4_reload[llama-2-7b-int4-cpu-single]"
+    refused(run_suite(tmp_path, cell, environment={"IPEX_COMPUTE_ENG": value}), "IPEX_COMPUTE_ENG", "4 (XeTLA)")
 
 
 def test_switched_off_benchmarks_are_no_pass(tmp_path):

@@ -137,8 +137,65 @@ def test_what_stays_in_full_precision_is_exact():
     assert int4.counted({**proof, "plain_linears": []}, 14, ["lm_head"]).verdict == "NOT_OPTIMISED"
 
 
+def test_a_scale_that_is_no_number_is_not_hidden_by_the_next_linear():
+    honest = round_to_nearest(WEIGHT, GROUP, "symmetric")
+    stored = {"a": changed(honest, scales=honest.scales * np.nan), "b": honest}
+    lines = int4.against_oracle(stored, {"a.weight": WEIGHT, "b.weight": WEIGHT}, "symmetric", BOUND)
+    assert lines[1].verdict == "FAIL"
+
+
+def arrays(name, found):
+    tables = {"integers": found.integers, "scales": found.scales, "zeros": found.zeros}
+    return {f"{name}:{t}": a for t, a in {**tables, "group": np.array([GROUP]), "bias": np.zeros(0)}.items()}
+
+
+def way(**more):
+    """One way of the native path as it is measured on a sound stack, changed by `more`."""
+    found = round_to_nearest(WEIGHT, GROUP, "asymmetric")
+    x = RNG.normal(size=(2, WIDTH)).astype(np.float32)
+    sound = {
+        "name": "rtn-none-64",
+        "lowp": "none",
+        "from_checkpoint": False,
+        "expected": ["a.weight"],
+        "parents": {"a.weight": WEIGHT},
+        "biases": {},
+        "stored": arrays("a", found),
+        "outputs": {"a:x2": x, "a:y2": x.astype(np.float64) @ found.weights().T},
+        "parts": {"a": ["a.weight"]},
+        "trouble": None,
+    }
+    return types.SimpleNamespace(**{**sound, **more})
+
+
+@pytest.mark.parametrize(("more", "verdict"), [
+    ({}, "PASS"),
+    ({"stored": {}, "outputs": {}, "parts": {}}, "NOT_OPTIMISED"),
+    ({"parts": {"a": ["layer.?.a"]}}, "NOT_OPTIMISED"),
+    ({"expected": ["a.weight", "b.weight"]}, "NOT_OPTIMISED"),
+    ({"biases": {"a.bias": np.ones(OUT, np.float32)}}, "FAIL"),
+    ({"parents": {"a.weight": WEIGHT * 2}}, "FAIL"),
+])  # fmt: skip
+def test_a_native_way_has_to_cover_the_model_and_mean_it(more, verdict):
+    [line] = int4.judge_native(types.SimpleNamespace(ways=[way(**more)]), bounds())
+    assert (line.check, line.verdict) == ("rtn-none-64", verdict)
+
+
+def test_what_was_never_measured_is_no_pass():
+    nothing = types.SimpleNamespace(folder=None, trouble=None)
+    assert [line.verdict for line in int4.judge_saved(nothing, {}, bounds())] == ["FAIL"]
+    assert [line.verdict for line in int4.judge_reloaded(types.SimpleNamespace(saved=nothing), {}, bounds())] == [
+        "FAIL"
+    ]
+    assert [line.verdict for line in int4.judge_native(types.SimpleNamespace(ways=[]), bounds())] == ["FAIL"]
+
+
 def test_a_pickle_in_the_saved_folder_fails():
-    nothing = types.SimpleNamespace(folder=None, after=None, trouble=None)
-    assert [line.check for line in int4.judge_saved(nothing, {}, bounds())] == ["runs"]
     assert int4.pickles({"model.safetensors": 1, "config.json": 1}).verdict == "PASS"
     assert int4.pickles({"model.safetensors": 1, "training_args.bin": 1}).verdict == "FAIL"
+
+
+def test_not_a_number_is_never_the_same():
+    logits = np.full((1, 2, 3), np.nan)
+    assert int4.same("logits", logits, logits, "").verdict == "FAIL"
+    assert int4.same("logits", np.ones(3), np.ones(3), "").verdict == "PASS"

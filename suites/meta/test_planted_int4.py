@@ -19,16 +19,19 @@ STACK = {
 DISK = {
     "phi-3-mini-4k": ("in_folder", "truncated", "FAIL", "checkpoint", "model.safetensors holds"),
     "phi-3-mini-128k": ("in_folder", "byte_of_integers_flipped", "FAIL", "bits", "1 of"),
-    # The lowest bit of an fp32 scale, which loading rounds to fp16: nothing but the digest can tell.
+    # A low bit of an fp32 scale, which loading rounds to fp16: nothing but the digest can tell.
     "phi-3.5-mini": ("in_folder", "byte_of_scales_flipped", "FAIL", "intact", "model.safetensors"),
     "mistral-7b": ("in_folder", "byte_of_zeros_flipped", "FAIL", "intact", "model.safetensors"),
     "gpt-j-6b": ("in_folder", "wrong_group_size", "FAIL", "checkpoint", "group_size = 32"),
     "qwen2-7b": ("in_folder", "foreign_method", "FAIL", "checkpoint", "quant_method = 'bitsandbytes'"),
     "qwen2-7b-instruct": ("in_folder", "config_missing", "FAIL", "checkpoint", "config.json is missing"),
     "qwen2.5-7b": ("in_folder", "scales_of_one_linear_missing", "FAIL", "checkpoint", ".scales"),
-    "qwen3-4b": ("in_folder", "norm_missing", "FAIL", "intact", "model.safetensors"),
+    "qwen3-4b": ("in_folder", "norm_missing", "FAIL", "logits", "nan"),
     "qwen3-8b": ("in_folder", "norm_of_another_width", "CRASHED", "runs", "size mismatch"),
 }
+
+
+UNQUANTISED = "llama-3.2-3b"  # of STACK; must not be saved as INT4 either
 
 
 def cell(model):
@@ -51,6 +54,7 @@ def run(tmp_path_factory):
     ]
     asked = [f"suites/test_quantization.py::{test_name('int4_run', model)}" for model in STACK]
     asked += [f"suites/test_quantization.py::{test_name('int4_reload', model)}" for model in DISK]
+    asked.append(f"suites/test_quantization.py::{test_name('int4_save', UNQUANTISED)}")
     return run_suite(tmp_path_factory.mktemp("int4"), "-p", "suites.meta.planting", *plants, *asked)
 
 
@@ -75,13 +79,21 @@ def test_a_corrupt_checkpoint_is_one_sentence(run, model):
 
 def test_the_run_goes_on_and_adds_up(run):
     assert run.status == 1
-    assert f"expected {len(STACK) + len(DISK)} = " in run.output
+    assert f"expected {len(STACK) + len(DISK) + 1} = " in run.output
     assert "NEVER RAN" not in run.output
 
 
-def test_a_wrong_engine_in_force_is_seen(tmp_path):
-    broken = "llama-2-7b"
-    plant = f"--plant={cell(broken)}=first:int4_faults.engine_left_set"
-    asked = f"suites/test_quantization.py::{test_name('int4_reload', broken)}"
-    run = run_suite(tmp_path, "-p", "suites.meta.planting", plant, asked)
-    assert "IPEX_COMPUTE_ENG 4 in force; allowed 0" in run.line(test_name("int4_reload", broken), "engine")
+def test_an_unquantised_model_is_not_saved_as_int4(run):
+    assert run.verdict(test_name("int4_save", UNQUANTISED)) == "NOT_OPTIMISED"
+
+
+def test_a_wrong_engine_and_a_native_no_op_are_seen(tmp_path):
+    engine, native = test_name("int4_reload", "llama-2-7b"), test_name("int4_native", "llama-2-13b")
+    plants = [
+        f"--plant={cell('llama-2-7b')}=first:int4_faults.engine_left_set",
+        f"--plant={cell('llama-2-13b')}=before:optimise_is_a_no_op",
+    ]
+    asked = [f"suites/test_quantization.py::{name}" for name in (engine, native)]
+    run = run_suite(tmp_path, "-p", "suites.meta.planting", *plants, *asked)
+    assert "FAIL          IPEX_COMPUTE_ENG 4 in force" in run.line(engine, "engine")
+    assert run.verdict(native) == "NOT_OPTIMISED"
