@@ -69,6 +69,11 @@ def latency(cell):
     return f"test_latency[{cell}]"
 
 
-def nodes(suite, cells):
-    """Node ids of one suite for several cells."""
-    return [f"suites/test_{suite}.py::test_{suite}[{cell}]" for cell in cells]
+def nodes(suite, cells, file=None):
+    """Node ids of one suite for several cells; `file` where it is not named after the suite."""
+    return [f"suites/test_{file or suite}.py::test_{suite}[{cell}]" for cell in cells]
+
+
+def plant(cell, when, fault):
+    """The option that breaks a cell in an inner run with suites.meta.planting."""
+    return f"--plant={cell}={when}:{fault}"

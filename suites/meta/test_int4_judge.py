@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.judge import int4
 from fixtures.judge.bounds import bounds
+from fixtures.judge.proof import quantised
 from fixtures.models.inspection import CheckpointError, check_quantised
 from fixtures.models.int4_format import SCHEMES, read_checkpoint, round_to_nearest, write_gptq
 from fixtures.models.reading import Tensors
@@ -34,7 +35,7 @@ def test_rounding_stays_within_half_a_step(scheme, group):
 def test_each_scheme_is_told_from_the_others(scheme):
     stored = {"a": round_to_nearest(WEIGHT, GROUP, scheme)}
     for asked in SCHEMES:
-        verdict = int4.scheme_asked(stored, {"a.weight": WEIGHT}, asked, BOUND).verdict
+        verdict = int4.scheme_asked(int4.fitting_schemes(stored, {"a.weight": WEIGHT}, BOUND), asked).verdict
         assert verdict == ("PASS" if asked == scheme else "FAIL")
 
 
@@ -132,9 +133,10 @@ def test_scales_of_fp16_are_no_fp32_ones():
 
 def test_what_stays_in_full_precision_is_exact():
     proof = {"int4_linears": 14, "plain_linears": ["lm_head"]}
-    assert int4.counted(proof, 14, ["lm_head"]).verdict == "PASS"
-    assert int4.counted(proof, 15, ["lm_head"]).verdict == "NOT_OPTIMISED"
-    assert int4.counted({**proof, "plain_linears": []}, 14, ["lm_head"]).verdict == "NOT_OPTIMISED"
+    seven, eight = "abcdefg", "abcdefgh"
+    assert quantised(proof, 2, seven, ["lm_head"]).verdict == "PASS"
+    assert quantised(proof, 2, eight, ["lm_head"]).verdict == "NOT_OPTIMISED"
+    assert quantised({**proof, "plain_linears": []}, 2, seven, ["lm_head"]).verdict == "NOT_OPTIMISED"
 
 
 def test_a_scale_that_is_no_number_is_not_hidden_by_the_next_linear():
@@ -177,7 +179,7 @@ def way(**more):
     ({"parents": {"a.weight": WEIGHT * 2}}, "FAIL"),
 ])  # fmt: skip
 def test_a_native_way_has_to_cover_the_model_and_mean_it(more, verdict):
-    [line] = int4.judge_native(types.SimpleNamespace(ways=[way(**more)]), bounds())
+    [line] = int4.judge_native([way(**more)], bounds())
     assert (line.check, line.verdict) == ("rtn-none-64", verdict)
 
 
@@ -187,7 +189,7 @@ def test_what_was_never_measured_is_no_pass():
     assert [line.verdict for line in int4.judge_reloaded(types.SimpleNamespace(saved=nothing), {}, bounds())] == [
         "FAIL"
     ]
-    assert [line.verdict for line in int4.judge_native(types.SimpleNamespace(ways=[]), bounds())] == ["FAIL"]
+    assert [line.verdict for line in int4.judge_native([], bounds())] == ["FAIL"]
 
 
 def test_a_pickle_in_the_saved_folder_fails():
@@ -199,3 +201,110 @@ def test_not_a_number_is_never_the_same():
     logits = np.full((1, 2, 3), np.nan)
     assert int4.same("logits", logits, logits, "").verdict == "FAIL"
     assert int4.same("logits", np.ones(3), np.ones(3), "").verdict == "PASS"
+
+
+LOGITS = np.ones((1, 2, 3), np.float32)
+FILES = {"model.safetensors": [8, "a"], "config.json": [2, "b"], "quantize_config.json": [2, "c"]}
+SOUND_PROOF = {"int4_linears": 2, "plain_linears": ["lm_head"]}
+
+
+def saved(**more):
+    """Flow (b) as it is measured on a sound stack with two linears in its only layer, changed by `more`."""
+    found = arrays("a", round_to_nearest(WEIGHT, GROUP, "symmetric"))
+    sound = {
+        "cell": types.SimpleNamespace(model=types.SimpleNamespace(arch=types.SimpleNamespace(linears="ab"))),
+        "geometry": types.SimpleNamespace(layers=1),
+        "folder": "somewhere",
+        "stored": found,
+        "stored_after": found,
+        "before": LOGITS,
+        "after": LOGITS,
+        "before_proof": SOUND_PROOF,
+        "proof": SOUND_PROOF,
+        "engine": 4,
+        "engine_told": "",
+        "scale_dtype": "fp32",
+        "files": FILES,
+        "ids": [1, 2],
+        "trouble": None,
+    }
+    return types.SimpleNamespace(**{**sound, **more})
+
+
+def reloaded(**more):
+    """Flow (c) likewise."""
+    sound = {
+        "saved": saved(),
+        "refused": "",
+        "changed": [],
+        "engine": 0,
+        "engine_told": "",
+        "proof": SOUND_PROOF,
+        "stored": saved().stored,
+        "logits": LOGITS,
+        "ids": [1, 2],
+        "files": FILES,
+        "other_files": [],
+        "other_tensors": [],
+        "lone_tensors": [],
+        "trouble": None,
+    }
+    return types.SimpleNamespace(**{**sound, **more})
+
+
+TABLE = {"kept": ["lm_head"], "saving_engine": "4"}
+
+
+def failing(lines):
+    return [line.check for line in lines if line.verdict != "PASS"]
+
+
+@pytest.mark.parametrize(("more", "checks"), [
+    ({}, []),
+    ({"changed": ["config.json"]}, ["intact"]),
+    ({"refused": "it is cut short"}, ["checkpoint"]),
+    ({"proof": {**SOUND_PROOF, "int4_linears": 1}}, ["quantised"]),
+    ({"engine": 4}, ["engine"]),
+    ({"stored": {}}, ["bits"]),
+    ({"logits": LOGITS + np.float32(1e-6)}, ["logits"]),
+    ({"logits": None}, ["logits"]),
+    ({"ids": [1]}, ["tokenizer"]),
+    ({"ids": []}, ["tokenizer"]),
+    ({"other_tensors": ["a.scales"]}, ["second_save"]),
+    ({"lone_tensors": ["lm_head.weight"]}, ["second_tensors"]),
+    ({"other_files": ["config.json"]}, ["second_files"]),
+    ({"other_files": ["model.safetensors", "quantize_config.json"]}, ["quantize_config"]),
+    ({"files": {}}, ["second_save", "second_tensors", "second_files", "quantize_config"]),
+])  # fmt: skip
+def test_every_check_of_a_reload_can_fail(more, checks):
+    assert failing(int4.judge_reloaded(reloaded(**more), TABLE, bounds())) == checks
+
+
+def on_disk(found, size=0):
+    """The tensors of a checkpoint that holds `found`, and the bytes of its file plus `size`."""
+    tables = {f"a.{name}": array for name, array in write_gptq(found).items()}
+    tables["a.scales"] = np.ascontiguousarray(found.scales.T)
+
+    class Held(dict):
+        def bytes(self, name):
+            return self[name].nbytes
+
+    index = 4 * WIDTH  # the group index that the stack writes too
+    total = sum(array.nbytes for array in tables.values()) + index + size
+    return {"tensors": Held(tables), "files": {**FILES, "model.safetensors": [total, "a"]}}
+
+
+@pytest.mark.parametrize(("more", "checks"), [
+    ({}, []),
+    ({"before_proof": {**SOUND_PROOF, "int4_linears": 1}}, ["quantised"]),
+    ({"engine": 0}, ["engine"]),
+    ({"proof": {**SOUND_PROOF, "plain_linears": []}}, ["still_int4"]),
+    ({"stored_after": {}}, ["bits_after"]),
+    ({"after": LOGITS + 1}, ["after_saving"]),
+    ({"after": LOGITS * np.nan}, ["finite", "after_saving"]),
+    (on_disk(round_to_nearest(WEIGHT, GROUP, "symmetric"), size=200), ["size"]),
+    (on_disk(round_to_nearest(WEIGHT, GROUP, "full range")), ["bits"]),
+])  # fmt: skip
+def test_every_check_of_a_save_can_fail(more, checks):
+    sound = on_disk(round_to_nearest(WEIGHT, GROUP, "symmetric"))
+    assert failing(int4.judge_saved(saved(**{**sound, **more}), TABLE, bounds())) == checks

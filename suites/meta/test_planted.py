@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from fixtures.ledger import numerics_key
-from suites.meta.inner import ROOT, generation, nodes, run_suite
+from suites.meta.inner import ROOT, generation, nodes, plant, run_suite
 
 # cell -> (when the recipe breaks it, the fault, the verdict of the cell, the check that has to say so)
 PLANTED = {
@@ -44,7 +44,7 @@ def zygotes():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    plants = [f"--plant={cell}={when}:{fault}" for cell, (when, fault, *_) in PLANTED.items()]
+    plants = [plant(cell, when, fault) for cell, (when, fault, *_) in PLANTED.items()]
     cells = nodes("generation", [*PLANTED, *SOUND])
     before = zygotes()
     folder = tmp_path_factory.mktemp("run")

@@ -2,35 +2,33 @@
 
 import pytest
 
-from suites.meta.inner import run_suite
+from suites.meta.inner import nodes, plant, run_suite
 
 # Faults of the stack, judged by flow (a): cell -> (when, fault, verdict, the check that has to say so).
 STACK = {
-    "llama-2-7b": ("first", "scale_of_one_group_doubled", "FAIL", "scales"),
-    "llama-2-13b": ("first", "zero_point_off_by_one", "FAIL", "integers"),
-    "llama-2-70b": ("first", "two_groups_swapped", "FAIL", "scales"),
-    "llama-3-8b": ("first", "nibbles_swapped", "FAIL", "integers"),
-    "llama-3-70b": ("first", "group_of_64_read_as_32", "FAIL", "integers"),
+    "llama-2-7b": ("first", "int4_faults.scale_of_one_group_doubled", "FAIL", "scales"),
+    "llama-2-13b": ("first", "int4_faults.zero_point_off_by_one", "FAIL", "integers"),
+    "llama-2-70b": ("first", "int4_faults.two_groups_swapped", "FAIL", "scales"),
+    "llama-3-8b": ("first", "int4_faults.nibbles_swapped", "FAIL", "integers"),
+    "llama-3-70b": ("first", "int4_faults.group_of_64_read_as_32", "FAIL", "integers"),
     "llama-3.2-1b": ("after", "one_linear_left_unquantised", "NOT_OPTIMISED", "quantised"),
-    "llama-3.2-3b": ("first", "silently_unquantised", "NOT_OPTIMISED", "quantised"),
-    "llama-3.3-70b": ("first", "head_quantised_too", "NOT_OPTIMISED", "quantised"),
+    "llama-3.2-3b": ("first", "int4_faults.silently_unquantised", "NOT_OPTIMISED", "quantised"),
+    "llama-3.3-70b": ("first", "int4_faults.head_quantised_too", "NOT_OPTIMISED", "quantised"),
 }
 # Faults in the folder or the second worker, judged by flow (c): cell -> (when, fault, verdict, check, words).
 DISK = {
-    "phi-3-mini-4k": ("in_folder", "truncated", "FAIL", "checkpoint", "model.safetensors holds"),
-    "phi-3-mini-128k": ("in_folder", "byte_of_integers_flipped", "FAIL", "bits", "1 of"),
+    "phi-3-mini-4k": ("in_folder", "int4_faults.truncated", "FAIL", "checkpoint", "model.safetensors holds"),
+    "phi-3-mini-128k": ("in_folder", "int4_faults.byte_of_integers_flipped", "FAIL", "bits", "1 of"),
     # A low bit of an fp32 scale, which loading rounds to fp16: nothing but the digest can tell.
-    "phi-3.5-mini": ("in_folder", "byte_of_scales_flipped", "FAIL", "intact", "model.safetensors"),
-    "mistral-7b": ("in_folder", "byte_of_zeros_flipped", "FAIL", "intact", "model.safetensors"),
-    "gpt-j-6b": ("in_folder", "wrong_group_size", "FAIL", "checkpoint", "group_size = 32"),
-    "qwen2-7b": ("in_folder", "foreign_method", "FAIL", "checkpoint", "quant_method = 'bitsandbytes'"),
-    "qwen2-7b-instruct": ("in_folder", "config_missing", "FAIL", "checkpoint", "config.json is missing"),
-    "qwen2.5-7b": ("in_folder", "scales_of_one_linear_missing", "FAIL", "checkpoint", ".scales"),
-    "qwen3-4b": ("in_folder", "norm_missing", "FAIL", "logits", "nan"),
-    "qwen3-8b": ("in_folder", "norm_of_another_width", "CRASHED", "runs", "size mismatch"),
+    "phi-3.5-mini": ("in_folder", "int4_faults.byte_of_scales_flipped", "FAIL", "intact", "model.safetensors"),
+    "mistral-7b": ("in_folder", "int4_faults.byte_of_zeros_flipped", "FAIL", "intact", "model.safetensors"),
+    "gpt-j-6b": ("in_folder", "int4_faults.wrong_group_size", "FAIL", "checkpoint", "group_size = 32"),
+    "qwen2-7b": ("in_folder", "int4_faults.foreign_method", "FAIL", "checkpoint", "quant_method = 'bitsandbytes'"),
+    "qwen2-7b-instruct": ("in_folder", "int4_faults.config_missing", "FAIL", "checkpoint", "config.json is missing"),
+    "qwen2.5-7b": ("in_folder", "int4_faults.scales_of_one_linear_missing", "FAIL", "checkpoint", ".scales"),
+    "qwen3-4b": ("in_folder", "int4_faults.norm_missing", "FAIL", "logits", "nan"),
+    "qwen3-8b": ("in_folder", "int4_faults.norm_of_another_width", "CRASHED", "runs", "size mismatch"),
 }
-
-
 UNQUANTISED = "llama-3.2-3b"  # of STACK; must not be saved as INT4 either
 
 
@@ -47,15 +45,10 @@ test_name.__test__ = False
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    modules = {"one_linear_left_unquantised": "faults"}
-    plants = [
-        f"--plant={cell(model)}={when}:{modules.get(fault, 'int4_faults')}.{fault}"
-        for model, (when, fault, *_) in {**STACK, **DISK}.items()
-    ]
-    asked = [f"suites/test_quantization.py::{test_name('int4_run', model)}" for model in STACK]
-    asked += [f"suites/test_quantization.py::{test_name('int4_reload', model)}" for model in DISK]
-    asked.append(f"suites/test_quantization.py::{test_name('int4_save', UNQUANTISED)}")
-    return run_suite(tmp_path_factory.mktemp("int4"), "-p", "suites.meta.planting", *plants, *asked)
+    plants = [plant(cell(model), when, fault) for model, (when, fault, *_) in {**STACK, **DISK}.items()]
+    asked = [("int4_run", STACK), ("int4_reload", DISK), ("int4_save", [UNQUANTISED])]
+    cells = [node for suite, models in asked for node in nodes(suite, map(cell, models), "quantization")]
+    return run_suite(tmp_path_factory.mktemp("int4"), "-p", "suites.meta.planting", *plants, *cells)
 
 
 @pytest.mark.parametrize("model", STACK)
@@ -90,8 +83,8 @@ def test_an_unquantised_model_is_not_saved_as_int4(run):
 def test_a_wrong_engine_and_a_native_no_op_are_seen(tmp_path):
     engine, native = test_name("int4_reload", "llama-2-7b"), test_name("int4_native", "llama-2-13b")
     plants = [
-        f"--plant={cell('llama-2-7b')}=first:int4_faults.engine_left_set",
-        f"--plant={cell('llama-2-13b')}=before:optimise_is_a_no_op",
+        plant(cell("llama-2-7b"), "first", "int4_faults.engine_left_set"),
+        plant(cell("llama-2-13b"), "before", "optimise_is_a_no_op"),
     ]
     asked = [f"suites/test_quantization.py::{name}" for name in (engine, native)]
     run = run_suite(tmp_path, "-p", "suites.meta.planting", *plants, *asked)

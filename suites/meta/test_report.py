@@ -34,6 +34,7 @@ def test_suites_can_be_chosen(journal, capsys):
     ([], "usage"),
     (["/no/journal"], "/no/journal"),
     (["JOURNAL", "npu"], "npu"),
+    (["JOURNAL", "cpu", "int4_rnu"], "int4_run"),
 ])  # fmt: skip
 def test_a_wrong_argument_is_one_sentence(journal, capsys, arguments, words):
     arguments = [str(journal) if argument == "JOURNAL" else argument for argument in arguments]

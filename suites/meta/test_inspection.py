@@ -1,0 +1,82 @@
+"""A checkpoint folder is looked at before anything loads it: whatever does not fit is one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fixtures.matrix import config_entries, load_matrix
+from fixtures.models.inspection import CheckpointError, check_folder, check_geometry, differing, digests
+from fixtures.models.reading import Tensors, local_folder, write_tensors
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A whole checkpoint of one tensor."""
+    (tmp_path / "config.json").write_text('{"hidden_size": 4096}')
+    write_tensors(tmp_path / "model.safetensors", {"a": np.arange(6, dtype=np.float32).reshape(2, 3)})
+    return tmp_path
+
+
+def test_what_was_written_is_read(folder):
+    check_folder(folder)
+    tensors = Tensors(folder)
+    assert list(tensors) == ["a"]
+    assert (tensors["a"] == np.arange(6).reshape(2, 3)).all()
+    assert tensors.bytes("a") == 24
+
+
+def header(folder, **entry):
+    """Rewrite the header of the folder's file."""
+    text = json.dumps({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24], **entry}}).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"\0" * 24)
+
+
+@pytest.mark.parametrize(("entry", "words"), [
+    ({"shape": [2, 4]}, "gives a a place that does not fit its shape"),
+    ({"data_offsets": [-8, 24]}, "gives a a place that does not fit its shape"),
+    ({"data_offsets": [0]}, "no valid safetensors header"),
+    ({"shape": [2, 6], "data_offsets": [0, 48]}, "its header promises"),
+])  # fmt: skip
+def test_a_header_that_does_not_fit_is_refused(folder, entry, words):
+    header(folder, **entry)
+    with pytest.raises(CheckpointError, match=words):
+        Tensors(folder)
+
+
+@pytest.mark.parametrize(("name", "text", "words"), [
+    ("config.json", "[1]", "is no JSON object"),
+    ("config.json", "[" * 100_000, "nested too deeply"),
+    ("model.safetensors.index.json", '{"weight_map": null}', "no weight_map"),
+    ("model.safetensors.index.json", '{"weight_map": {"a": "../b"}}', "outside the folder"),
+])  # fmt: skip
+def test_a_json_file_of_another_shape_is_refused(folder, name, text, words):
+    (folder / name).write_text(text)
+    with pytest.raises(CheckpointError, match=words):
+        check_folder(folder)
+
+
+@pytest.mark.parametrize(("hidden", "fits"), [(4096, True), (2048, False)])
+def test_a_checkpoint_of_another_size_than_its_row_is_refused(folder, hidden, fits):
+    (folder / "config.json").write_text(json.dumps({"hidden_size": hidden}))
+    model = next(model for model in load_matrix().models if model.id == "llama-2-7b")
+    if fits:
+        check_geometry(folder, config_entries(model), model.id)
+    else:
+        with pytest.raises(CheckpointError, match="hidden_size = 2048 where llama-2-7b has 4096"):
+            check_geometry(folder, config_entries(model), model.id)
+
+
+def test_a_changed_byte_changes_the_digest(folder):
+    before = digests(folder)
+    assert differing(before, digests(folder)) == []
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    (folder / "new").write_text("")
+    assert differing(before, digests(folder)) == ["model.safetensors", "new"]
+
+
+def test_a_hub_id_that_is_not_cached_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="not in the hub's cache"):
+        local_folder("no-such/model")
