@@ -339,6 +339,11 @@ def test_rope_faults_are_planted_in_rotary_models_only(matrix):
         assert model.arch.optimised_classes("cuda") == ()
 
 
+def test_two_linears_of_every_layer_are_split_along_their_input(matrix):
+    for model in matrix.models:
+        assert len(set(model.arch.row_parallel) & set(model.arch.linears)) == 2, model.id
+
+
 def test_entries_build_the_configuration_class_of_transformers(matrix):
     from transformers import AutoConfig
 
