@@ -200,9 +200,13 @@ def test_screening_fails_only_what_both_figures_show(time, ratio, same_machine, 
 # -- settling ----
 
 
-def waiver(check="left_padding"):
+def waiver(*checks):
     return types.SimpleNamespace(
-        id="known", check=check, reason="upstream", owner="ipex-cpu", until=datetime.date(2030, 1, 1)
+        id="known",
+        checks=checks or ("left_padding",),
+        reason="upstream",
+        owner="ipex-cpu",
+        until=datetime.date(2030, 1, 1),
     )
 
 
@@ -226,6 +230,13 @@ def test_a_waived_check_that_holds_is_stale():
     settled = settle([Line("left_padding", "PASS", "1")], lambda check: known, (known,))
     assert settled.verdict == "STALE_WAIVER"
     assert "ipex-cpu" in settled.decisive.measured
+
+
+def test_a_waiver_of_several_checks_is_stale_when_none_of_them_fails():
+    known = waiver("left_padding", "logits")
+    lines = [Line("left_padding", "PASS", "1"), Line("logits", "FAIL", "9")]
+    assert settle(lines, {"logits": known}.get, (known,)).verdict == "WAIVED"
+    assert settle(lines[:1], {"logits": known}.get, (known,)).verdict == "STALE_WAIVER"
 
 
 def test_a_waived_check_that_was_never_reached_is_not_stale():

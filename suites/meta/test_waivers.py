@@ -48,7 +48,7 @@ def test_every_field_is_kept(waivers):
     first, second = waivers.all
     assert first.id == "ipex-ignores-sliding-window"
     assert first.cells == ("mistral-*-cpu-*",)
-    assert (first.suite, first.check, first.owner) == ("generation", "long-context", "ipex-cpu")
+    assert (first.suite, first.checks, first.owner) == ("generation", ("long-context",), "ipex-cpu")
     assert first.evidence.startswith("ratio 41")
     assert first.reason.startswith("IPEX")
     assert first.until == TODAY
@@ -101,6 +101,12 @@ def test_no_file_is_no_waivers(tmp_path):
     with pytest.raises(LedgerError, match=r"absent\.toml: there is no such file; start one with schema = 1"):
         load_waivers(tmp_path / "absent.toml", missing_ok=False)
     assert load(tmp_path, "schema = 1\n").all == ()
+
+
+def test_a_waiver_may_cover_checks_that_fail_by_one_cause(tmp_path):
+    waivers = load(tmp_path, "schema = 1\n" + WINDOW.replace('"long-context"', '["long-context", "logits"]'))
+    found = [waivers.matching("generation", CELL, check, TODAY) for check in ("long-context", "logits", "tokens")]
+    assert found == [waivers.all[0], waivers.all[0], None]
 
 
 def test_ten_thousand_cells_are_quick(tmp_path):
@@ -158,6 +164,8 @@ FAULTS = {  # name: (replaced, by, message)
     ),
     "no cells": ('"mistral-*-cpu-*"', "[]", "has cells = []; cells must be a glob over cell ids or a list"),
     "blank cell": ('"mistral-*-cpu-*"', '["a", ""]', "has cells = ['a', '']; cells must be a glob"),
+    "number check": ('"long-context"', "4", "has check = 4; check must be the name of a check or a list of them"),
+    "blank check": ('"long-context"', '["a", ""]', "has check = ['a', '']; check must be the name of a check"),
     "number cells": ('"mistral-*-cpu-*"', "4", "has cells = 4; cells must be a glob"),
     "single bracket": (
         "[[waivers]]",

@@ -1,6 +1,7 @@
 """Workers end in every way a stack can make them end; each end gets its class, and the next worker starts."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fixtures.bench.stage import free_port
 from fixtures.engine.ranks import environment as rank_environment
 from fixtures.engine.ranks import remove_leftovers
 from fixtures.engine.stacks import modules_for
@@ -36,7 +38,8 @@ def worker(zygote):
 
 @pytest.fixture
 def group(zygote):
-    group = Worker(zygote, [rank_environment(rank, 3, 1) for rank in range(3)])
+    port = free_port()
+    group = Worker(zygote, [rank_environment(rank, 3, port) for rank in range(3)])
     yield group
     group.close()
 
@@ -75,6 +78,11 @@ def test_silence_past_the_deadline_is_a_hang_and_ends_the_worker(worker):
     start = time.monotonic()
     assert ending(worker, "sleep", deadline=1, seconds=30).sentence() == "HANG(no answer within 1 s)"
     assert time.monotonic() - start < 20
+
+
+def test_a_hanging_worker_says_where(worker):
+    words = ending(worker, "sleep", deadline=1, seconds=30).tail[-1]
+    assert re.fullmatch(r"  File .* in sleep", words)
 
 
 def test_the_last_words_are_kept(worker):
@@ -155,6 +163,13 @@ def test_every_rank_answers_and_rank_zero_speaks(group):
 def test_a_dead_rank_is_named_and_takes_the_group_along(group, then):
     end = ending(group, "one_rank", rank=1, then=then)
     assert end.sentence() == "CRASHED(rank 1: SIGKILL)"
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_rank_that_never_arrives_is_told_from_those_that_wait_for_it(group, rank):
+    end = ending(group, "one_rank_sleeps", deadline=5, rank=rank)
+    assert end.sentence() == f"HANG(rank {rank}: no answer within 5 s)"
+    assert re.fullmatch(rf"\[{rank}\]   File .* in one_rank_sleeps", end.tail[-1])
 
 
 def test_an_error_on_one_rank_ends_a_group_that_waits_for_it(group):

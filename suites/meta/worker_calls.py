@@ -58,6 +58,15 @@ def one_rank(service, rank, then):
     return os.environ["RANK"]
 
 
+def one_rank_sleeps(service, rank):
+    """Only `rank` misbehaves, by its own doing; the others wait for it where ranks do."""
+    import torch.distributed as dist
+
+    if os.environ["RANK"] == str(rank):
+        time.sleep(3600)
+    dist.init_process_group("gloo")
+
+
 def one_rank_raises(service, rank):
     if os.environ["RANK"] == str(rank):
         raise RuntimeError("only here")
