@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What an inner run left: exit status, output, and {test name: (verdict, outcome, message)} from JUnit."""
+    """What an inner run left: exit status, output, and JUnit's {test: (verdict, outcome, message, properties)}."""
 
     status: int
     output: str
@@ -20,6 +20,10 @@ class Run:
 
     def verdict(self, name):
         return self.tests[name][0]
+
+    def property(self, name, key):
+        """A property that the run recorded for a test, None where it did not."""
+        return self.tests[name][3].get(key)
 
     def line(self, name, check):
         """The line of one check in a test's failure or skip message."""
@@ -57,7 +61,7 @@ def _junit(path):
             if child.tag in ("failure", "error", "skipped"):
                 outcome = child.tag
                 message = f"{child.get('message') or ''}\n{child.text or ''}"
-        tests[case.get("name")] = (properties.get("verdict"), outcome, message)
+        tests[case.get("name")] = (properties.get("verdict"), outcome, message, properties)
     return tests
 
 

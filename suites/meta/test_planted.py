@@ -1,11 +1,10 @@
 """One run of the suite with broken models among sound ones: every fault gets its verdict, every other cell runs."""
 
-import subprocess
-
 import pytest
 
 from fixtures.ledger import numerics_key
 from suites.meta.inner import ROOT, generation, nodes, plant, run_suite
+from suites.meta.processes import of_the_suite
 
 # cell -> (when the recipe breaks it, the fault, the verdict of the cell, the check that has to say so)
 PLANTED = {
@@ -37,19 +36,14 @@ DETAILS = {
 }
 
 
-def zygotes():
-    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return {line.split()[0] for line in listing.splitlines() if "fixtures.worker.zygote" in line}
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     plants = [plant(cell, when, fault) for cell, (when, fault, *_) in PLANTED.items()]
     cells = nodes("generation", [*PLANTED, *SOUND])
-    before = zygotes()
+    before = of_the_suite()
     folder = tmp_path_factory.mktemp("run")
     result = run_suite(folder, "-p", "suites.meta.planting", *plants, "--deadline=15", *cells)
-    result.tests["left behind"] = zygotes() - before
+    result.tests["left behind"] = of_the_suite() - before
     return result
 
 

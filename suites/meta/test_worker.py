@@ -18,6 +18,7 @@ from fixtures.engine.stacks import modules_for
 from fixtures.worker import wire
 from fixtures.worker.endings import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
 from fixtures.worker.pool import Worker, Zygote, ZygoteFailed, base_environment
+from suites.meta.processes import running
 
 CALLS = "suites.meta.worker_calls:"
 
@@ -46,14 +47,6 @@ def group(zygote):
 
 def ask(worker, function, deadline=30, **arguments):
     return worker.call("call", deadline, function=CALLS + function, **arguments).message["result"]
-
-
-def running(pid):
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def ending(worker, function, deadline=30, **arguments):

@@ -1,0 +1,20 @@
+"""Which processes run, for tests that nothing outlives a run."""
+
+import subprocess
+from pathlib import Path
+
+OURS = ("fixtures.worker.zygote", "fixtures.worker.rank")
+
+
+def running(pid):
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def of_the_suite():
+    """Numbers of all processes that import a stack, are forked from one that did, or launch such."""
+    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return {line.split()[0] for line in listing.splitlines() if any(module in line for module in OURS)}
