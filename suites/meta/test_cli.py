@@ -77,11 +77,22 @@ def refused(run, *words):
     (["--benchmark-compare", "0001"], ["--benchmark-compare took '0001'"]),
     (["--benchmark-compare-fail", "min:5%"], ["--benchmark-compare-fail", "--benchmark-compare"]),
     (["--benchmark-compare-fail", "min:5%", "--benchmark-compare-fail", "mean:9%"], ["--benchmark-compare-fail"]),
+    (["--launcher", "slurm"], ["--launcher", "slurm", "mpirun"]),
+    (["--hostfile", "README.md"], ["--hostfile", "fork takes none", "--launcher mpirun or deepspeed"]),
+    (["--hostfile", "README.md", "--launcher", "torchrun"], ["torchrun takes none"]),
+    (["--hostfile", "no/hosts", "--launcher", "mpirun"], ["--hostfile no/hosts", "there is no such file"]),
     (["--update-baselines", "--baselines", "/proc/none"], ["/proc/none", "mkdir"]),
     (["--update-baselines", "--baselines", "/proc/sys"], ["/proc/sys", "write"]),
 ])  # fmt: skip
 def test_a_wrong_option_is_one_sentence(tmp_path, arguments, words):
     refused(run_suite(tmp_path, *CELLS, *arguments), *words)
+
+
+def test_an_all_reduce_setting_that_ranks_do_not_get_is_told(tmp_path):
+    cell = "suites/test_latency.py::test_latency[opt-6.7b-fp32-cpu-single]"
+    run = run_suite(tmp_path, cell, "--collect-only", "-q", environment={"TORCH_LLM_ALLREDUCE": "1"})
+    assert "ranks run without it" in run.output
+    assert "ranks run without it" not in run_suite(tmp_path, cell, "--collect-only", "-q").output
 
 
 def matrix_copy(tmp_path, file, old, new):
@@ -150,7 +161,7 @@ def test_a_bad_checkpoint_is_one_sentence(tmp_path, checkpoint, model, words):
 def test_remote_code_stays_off_without_the_pinned_revision(tmp_path, checkpoint):
     cell = "suites/test_generation.py::test_generation[baichuan2-13b-fp32-cpu-single]"
     run = run_suite(tmp_path, "--model-root", str(checkpoint), cell)
-    verdict, outcome, message = run.tests["test_generation[baichuan2-13b-fp32-cpu-single]"]
+    verdict, outcome, message, _ = run.tests["test_generation[baichuan2-13b-fp32-cpu-single]"]
     assert (verdict, outcome) == ("UNSUPPORTED", "skipped")
     assert "--allow-remote-code" in message
 

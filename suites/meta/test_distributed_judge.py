@@ -1,0 +1,114 @@
+"""The judge of sharded cells on made-up measurements: what each check catches, and what it lets through."""
+
+import collections
+import types
+
+import numpy as np
+import pytest
+
+from fixtures.engine.collectives import Meter
+from fixtures.judge import distributed, proof
+from fixtures.judge.bounds import bounds
+from fixtures.matrix import load_matrix
+
+ARCH = next(model.arch for model in load_matrix().models if model.id == "llama-2-7b")
+GEOMETRY = types.SimpleNamespace(hidden=256, layers=2, vocabulary=1000)
+PREDICTED = distributed.predicted_talk(ARCH, GEOMETRY, "bfloat16")
+
+
+def step(*sizes, seconds=0.01):
+    return {"calls": [[size, 0.001] for size in sizes], "seconds": seconds}
+
+
+PREFILL = step(*[512 * 32] * 4, 2000 * 32)
+DECODE = step(*[512] * 4, 2000)
+
+
+def test_two_sums_a_layer_and_one_for_the_head_are_predicted():
+    assert collections.Counter({512: 4, 2000: 1}) == PREDICTED
+
+
+@pytest.mark.parametrize(("steps", "verdict"), [
+    ([[PREFILL, DECODE], [PREFILL, DECODE]], "PASS"),
+    ([[PREFILL, DECODE], [PREFILL, step(*[512] * 3, 2000)]], "FAIL"),  # one skipped
+    ([[PREFILL, step(*[512] * 4, 2000, 512)], [PREFILL, DECODE]], "FAIL"),  # one too many
+    ([[PREFILL, step(*[1024] * 4, 2000)], [PREFILL, DECODE]], "FAIL"),  # twice the bytes
+    ([[step(*[512] * 4), DECODE], [PREFILL, DECODE]], "FAIL"),  # none for the head of the prefill
+    ([[step(), step()], [step(), step()]], "FAIL"),  # full copies talk to nobody
+    ([], "FAIL"),
+])  # fmt: skip
+def test_every_step_of_every_rank_talks_as_predicted(steps, verdict):
+    assert distributed.talked(steps, PREDICTED).verdict == verdict
+
+
+def test_the_share_of_talk_is_the_slowest_ranks_and_of_decode_steps():
+    quick, slow = step(*[512] * 4, 2000, seconds=0.05), step(*[512] * 4, 2000, seconds=0.01)
+    assert distributed.talk_share([[PREFILL, quick], [PREFILL, slow]]) == pytest.approx(0.5)
+
+
+def test_one_rank_alone_agrees_with_nobody():
+    assert distributed.agreed(["a", "a"], "tokens").verdict == "PASS"
+    assert distributed.agreed(["a", "b"], "tokens").verdict == "FAIL"
+    assert distributed.agreed(["a"], "tokens").verdict == "FAIL"
+
+
+def shard(rows=128, columns=256, name="model.layers.0.self_attn.q_proj", whole=(256, 256)):
+    return {"shards": {name: [["Linear", *whole], ["LinearLayer", rows, columns]]}}
+
+
+@pytest.mark.parametrize(("proofs", "verdict"), [
+    ([shard()] * 2, "PASS"),
+    ([shard(), shard(256)], "NOT_OPTIMISED"),  # rank 1 has a full copy
+    ([shard(256, 128)] * 2, "NOT_OPTIMISED"),  # split the other way
+    ([shard(256, 128, "model.layers.0.self_attn.o_proj")] * 2, "PASS"),
+    ([shard(500, 256, "model.embed_tokens", (1000, 256))] * 2, "NOT_OPTIMISED"),  # what must be whole is split
+    ([shard()], "NOT_OPTIMISED"),
+    ([{"shards": {}}] * 2, "NOT_OPTIMISED"),
+])  # fmt: skip
+def test_slices_are_those_of_the_architecture(proofs, verdict):
+    assert proof.split_as_predicted(proofs, ARCH.linears, ARCH.row_parallel).verdict == verdict
+
+
+RANDOM = np.random.default_rng(0)
+ALONE = RANDOM.standard_normal((4, 9, 50))
+NOISE = np.full(4, 0.01)
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.0, "PASS"), (0.01, "PASS"), (0.013, "FAIL"), (np.nan, "FAIL")])
+def test_sharded_logits_stay_within_one_rounding_of_one_rank(error, verdict):
+    off = ALONE + error * np.linalg.norm(ALONE) / np.sqrt(ALONE.size) * RANDOM.standard_normal(ALONE.shape)
+    lines = distributed.equal_to_one(off, ALONE, NOISE, {"logits": [0, 1, 2, 3]}, bounds()["tp"])
+    assert [line.verdict for line in lines] == [verdict]
+
+
+def launched(logits, forked, truth=None):
+    return types.SimpleNamespace(logits=logits, forked=forked, truth=truth)
+
+
+def test_a_launched_group_has_the_same_bits_on_a_host_and_the_same_rounding_elsewhere():
+    nudged = ALONE * (1 + 1e-6)
+    truth = types.SimpleNamespace(stock=ALONE * 1.001, against=ALONE)
+    assert distributed.as_forked(launched(ALONE, ALONE.copy()), 1.2).verdict == "PASS"
+    assert distributed.as_forked(launched(nudged, ALONE), 1.2).verdict == "FAIL"
+    assert distributed.as_forked(launched(nudged, ALONE, truth), 1.2).verdict == "PASS"
+    assert distributed.as_forked(launched(ALONE * 1.002, ALONE, truth), 1.2).verdict == "FAIL"
+
+
+def test_an_all_reduce_within_another_counts_once(monkeypatch):
+    import torch
+
+    monkeypatch.setattr("fixtures.engine.collectives.DOORS", ((__name__, "outer"), (__name__, "inner")))
+    meter = Meter(lambda: None)
+    with meter.watching():
+        outer(torch.zeros(4))
+        inner(torch.zeros(3))
+    outer(torch.zeros(2))
+    assert [size for size, _ in meter.calls] == [16, 12]
+
+
+def outer(tensor):
+    return inner(tensor)
+
+
+def inner(tensor):
+    return tensor
