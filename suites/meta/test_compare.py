@@ -81,7 +81,7 @@ def test_every_finished_cell_is_in_the_journal(accepting):
     (ELSEWHERE, {"INCOMPARABLE"}, "skipped"),
 ])  # fmt: skip
 def test_each_cell_is_compared_with_its_own_values(comparing, name, verdicts, outcome):
-    seen, reported, message = comparing.tests[latency(name)]
+    seen, reported, message, _ = comparing.tests[latency(name)]
     assert seen in verdicts
     assert outcome in (None, reported)
     assert seen == "PASS" or seen in message, "JUnit has to say it, too"
