@@ -1,0 +1,139 @@
+"""The packaged model scored with one fault at a time, on real workers: every fault gets its line, sound cells none."""
+
+import dataclasses
+import json
+
+import pytest
+
+from fixtures.bench import accuracy
+from fixtures.bench.accuracy import Questions, measure_accuracy
+from fixtures.bench.plan import plan
+from fixtures.bench.stage import Settings, Stage
+from fixtures.bench.tasks import TaskError, chosen
+from fixtures.judge.bounds import bounds
+from fixtures.judge.scores import judge_accuracy
+from fixtures.matrix import load_matrix
+
+LIMIT = 96  # documents
+CELLS = {cell.id: cell for cell in load_matrix().all_cells() if cell.model.id == "smollm2-135m"}
+FP32, BF16, INT4, RANKS = (
+    CELLS[f"smollm2-135m-{name}"]
+    for name in ("fp32-cpu-single", "bf16-cpu-single", "int4-cpu-single", "bf16-cpu-autotp")
+)
+# (cell, when, fault): the checks that have to fail.
+PLANTED = [
+    (FP32, "before", "attention_logits_of_one_layer_scaled", {"loglik_spread"}),
+    (BF16, "before", "outputs_of_one_layer_scaled", {"loglik_spread"}),
+    (BF16, "before", "last_prompt_token_dropped", {"score", "loglik", "loglik_spread"}),
+    (BF16, "before", "target_scored_one_position_early", {"score", "loglik", "loglik_spread"}),
+    (RANKS, "before", "a_rank_has_other_documents", {"ranks_agree"}),
+    (RANKS, "before", "a_rank_reports_other_scores", {"ranks_agree"}),
+    (INT4, "first", "one_bad_group_in_every_linear", {"arithmetic_loglik_spread"}),
+]
+
+
+@pytest.fixture(scope="module")
+def stage():
+    stage = Stage(Settings())
+    yield stage
+    stage.close()
+
+
+def questions(folder, names=None, data=None, limit=LIMIT):
+    """Questions of a run in which nothing of the default task's data is at hand."""
+    fallback = plan()["accuracy"]["fallback"]
+    return Questions(tuple(chosen(names or (fallback,), fallback, fallback, data, None)), limit, folder)
+
+
+def failing(stage, cell, asked, fault=None):
+    """The checks that fail for a cell with a planted `fault` (when, name), and its lines."""
+    entry = {f"fault_{fault[0]}": f"suites.meta.accuracy_faults:{fault[1]}"} if fault else {}
+    stage.settings.faults[cell.id] = entry
+    try:
+        lines = judge_accuracy(measure_accuracy(stage, cell, asked), bounds())
+    finally:
+        stage.settings.faults.clear()
+        stage.forget_candidate(cell)
+    return {line.check for line in lines if line.verdict == "FAIL"}, lines
+
+
+@pytest.mark.parametrize(("cell", "when", "fault", "checks"), PLANTED)
+def test_a_planted_fault_turns_red(stage, tmp_path, cell, when, fault, checks):
+    seen, lines = failing(stage, cell, questions(tmp_path), (when, fault))
+    assert checks <= seen, "\n".join(map(str, lines))
+
+
+@pytest.mark.parametrize("cell", [BF16, RANKS, INT4])
+def test_a_sound_cell_fails_nowhere(stage, tmp_path, cell):
+    seen, lines = failing(stage, cell, questions(tmp_path))
+    assert not seen, "\n".join(map(str, lines))
+    spread = "arithmetic_loglik_spread" if cell is INT4 else "loglik_spread"
+    assert {"score", "resolution", "loglik", spread, "runs"} <= {line.check for line in lines}
+
+
+def test_a_task_that_gives_its_answers_away_hits_the_ceiling(stage, tmp_path):
+    words = ["lantern", "bridge", "kettle", "river", "garden", "window", "candle", "doctor", "market", "winter"]
+    texts = [f"The word is {word}. Again, the word is {word}. Once more, the word is {word}" for word in words]
+    (tmp_path / "xpu_llm_cts_cloze.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    seen, lines = failing(stage, BF16, questions(tmp_path, data=tmp_path))
+    assert "ceiling" in seen, "\n".join(map(str, lines))
+
+
+def test_an_interrupted_run_goes_on_where_it_was(stage, tmp_path):
+    asked = questions(tmp_path / "unfinished", limit=96)
+    chunks = []
+
+    def interrupt(text):
+        chunks.append(text)
+        if len(chunks) == 3:
+            raise KeyboardInterrupt
+
+    stage.announce = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        measure_accuracy(stage, BF16, asked)
+    # What was scored is not scored again: a value changed on disk comes back.
+    kept = next((tmp_path / "unfinished").iterdir())
+    records = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert len(records) == 64
+    records[0]["loglik"] = -777.0
+    kept.write_text("".join(json.dumps(record) + "\n" for record in records) + '{"document": 64, "dig')
+    chunks.clear()
+    stage.announce = chunks.append
+    mine, _ = measure_accuracy(stage, BF16, asked).tasks["xpu_llm_cts_cloze"]
+    assert mine.records[0]["loglik"] == -777.0
+    assert [text for text in chunks if text.startswith(BF16.id)] == [
+        f"{BF16.id}: 64 of 96 documents of xpu_llm_cts_cloze"
+    ]
+    assert [record["document"] for record in mine.records] == list(range(96))
+
+
+def test_a_reference_that_does_not_fit_is_replaced_by_its_accepted_scores(stage, tmp_path, monkeypatch):
+    honest = measure_accuracy(stage, BF16, questions(tmp_path))
+    accepted = honest.tasks["xpu_llm_cts_cloze"][1]
+
+    def too_big(*_):
+        raise accuracy.ReferenceFailed("the stock model did not get through: OOM")
+
+    monkeypatch.setattr(accuracy, "_stock_scores", too_big)
+    measured = measure_accuracy(stage, BF16, questions(tmp_path), lambda cell, task: accepted)
+    assert measured.stored_reference
+    lines = {line.check: line for line in judge_accuracy(measured, bounds())}
+    assert "against stored scores" in lines["task"].measured
+    assert lines["score"].verdict == "PASS"
+    unpaired = dataclasses.replace(accepted, records=[])
+    measured = measure_accuracy(stage, BF16, questions(tmp_path), lambda cell, task: unpaired)
+    lines = {line.check: line for line in judge_accuracy(measured, bounds())}
+    assert "unpaired" in lines["score"].measured
+    assert lines["resolution"].verdict == "INCONCLUSIVE"
+    with pytest.raises(accuracy.ReferenceFailed):
+        measure_accuracy(stage, BF16, questions(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "document", "words"), [
+    ("lambada_standart", {"text": "a b c"}, "no task 'lambada_standart'; did you mean .*lambada_standard"),
+    ("lambada_standard", {"passage": "a b c"}, "document 1 of .*lambada_standard.jsonl is none of task"),
+])  # fmt: skip
+def test_a_task_that_cannot_be_opened_is_one_sentence(stage, tmp_path, name, document, words):
+    (tmp_path / f"{name}.jsonl").write_text(json.dumps(document))
+    with pytest.raises(TaskError, match=words):
+        measure_accuracy(stage, BF16, questions(tmp_path, (name,), tmp_path))
