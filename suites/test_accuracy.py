@@ -12,6 +12,6 @@ pytestmark = pytest.mark.cells(trained=True)
 def test_accuracy(cell, verdict, stage, questions, accepted_scores):
     """lm-eval's tasks, document by document: a drop, its interval, and whether a drop would have been seen."""
     measured = measure_accuracy(stage, cell, questions, accepted_scores.reference)
-    lines = judge_accuracy(measured, bounds(), lambda task: accepted_scores.find(cell, cell.id, task))
+    lines = judge_accuracy(measured, bounds(), accepted_scores.of(cell))
     accepted_scores.stage(cell, lines, measured, verdict.waived)
     verdict(lines, {name: (mine.score, mine.stderr, "1") for name, (mine, _) in measured.tasks.items()})
