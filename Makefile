@@ -5,9 +5,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
 # What `make qualify` asks; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m llama2 --benchmark-compare
-QUESTIONS := suites/test_generation.py suites/test_latency.py suites/test_quantization.py suites/test_distributed.py
+QUESTIONS := suites/test_generation.py suites/test_latency.py suites/test_quantization.py suites/test_distributed.py \
+	suites/test_accuracy.py
 
-.PHONY: .venv qualify test lint lock bench clean
+.PHONY: .venv qualify test lint lock bench prove-accuracy clean
 
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(QUESTIONS) $(ARGS)
@@ -22,6 +23,9 @@ lint: .venv/.installed
 
 bench: .venv/.installed
 	.venv/bin/python -m pytest --benchmark-only suites/meta
+
+prove-accuracy: .venv/.installed
+	.venv/bin/python -m suites.meta.prove_accuracy
 
 .venv: .venv/.installed
 

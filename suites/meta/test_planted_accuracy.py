@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -13,8 +15,11 @@ from fixtures.bench.tasks import TaskError, chosen
 from fixtures.judge.bounds import bounds
 from fixtures.judge.scores import judge_accuracy
 from fixtures.matrix import load_matrix
+from suites.meta.inner import ROOT
 
+TASK = "xpu_llm_cts_cloze"
 LIMIT = 96  # documents
+FEW = 48  # for what does not depend on their number
 CELLS = {cell.id: cell for cell in load_matrix().all_cells() if cell.model.id == "smollm2-135m"}
 FP32, BF16, INT4, RANKS = (
     CELLS[f"smollm2-135m-{name}"]
@@ -30,6 +35,12 @@ PLANTED = [
     (RANKS, "before", "a_rank_reports_other_scores", {"ranks_agree"}),
     (INT4, "first", "one_bad_group_in_every_linear", {"arithmetic_loglik_spread"}),
 ]
+
+# lm-eval's command line as it is, in a process that cannot import IPEX: accelerate would, and IPEX patches classes.
+LM_EVAL = (
+    "import sys; sys.modules['intel_extension_for_pytorch'] = None; from lm_eval.__main__ import cli_evaluate; "
+    "cli_evaluate()"
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +110,7 @@ def test_an_interrupted_run_goes_on_where_it_was(stage, tmp_path):
     kept.write_text("".join(json.dumps(record) + "\n" for record in records) + '{"document": 64, "dig')
     chunks.clear()
     stage.announce = chunks.append
-    mine, _ = measure_accuracy(stage, BF16, asked).tasks["xpu_llm_cts_cloze"]
+    mine, _ = measure_accuracy(stage, BF16, asked).tasks[TASK]
     assert mine.records[0]["loglik"] == -777.0
     assert [text for text in chunks if text.startswith(BF16.id)] == [
         f"{BF16.id}: 64 of 96 documents of xpu_llm_cts_cloze"
@@ -109,7 +120,7 @@ def test_an_interrupted_run_goes_on_where_it_was(stage, tmp_path):
 
 def test_a_reference_that_does_not_fit_is_replaced_by_its_accepted_scores(stage, tmp_path, monkeypatch):
     honest = measure_accuracy(stage, BF16, questions(tmp_path))
-    accepted = honest.tasks["xpu_llm_cts_cloze"][1]
+    accepted = honest.tasks[TASK][1]
 
     def too_big(*_):
         raise accuracy.ReferenceFailed("the stock model did not get through: OOM")
@@ -137,3 +148,15 @@ def test_a_task_that_cannot_be_opened_is_one_sentence(stage, tmp_path, name, doc
     (tmp_path / f"{name}.jsonl").write_text(json.dumps(document))
     with pytest.raises(TaskError, match=words):
         measure_accuracy(stage, BF16, questions(tmp_path, (name,), tmp_path))
+
+
+def test_lm_evals_own_command_line_gives_the_same_score(stage, tmp_path):
+    theirs = measure_accuracy(stage, FP32, questions(tmp_path, limit=FEW)).tasks[TASK][1]
+    folder = stage.weights_for(FP32.model, "cpu").folder
+    command = [sys.executable, "-c", LM_EVAL, "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32"]
+    command += ["--include_path", "fixtures/tasks", "--tasks", TASK, "--limit", str(FEW), "--device", "cpu"]
+    command += ["--batch_size", "4", "--output_path", str(tmp_path / "out")]
+    subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+    report = json.loads(next((tmp_path / "out").rglob("results*.json")).read_text())["results"][TASK]
+    assert theirs.score == report["acc,none"]
+    assert theirs.stderr == report["acc_stderr,none"]

@@ -13,6 +13,7 @@ from fixtures.judge import scores
 from fixtures.judge.bounds import bounds
 from fixtures.judge.scores import Paired
 from fixtures.matrix import load_matrix
+from suites.meta import prove_accuracy
 
 BF16 = next(cell for cell in load_matrix().all_cells() if cell.id == "smollm2-135m-bf16-cpu-single")
 TABLE = bounds()["score"]
@@ -203,3 +204,12 @@ def test_ranks_that_saw_other_documents_fail():
     geometry = type("G", (), {"layers": 1})
     assert judged(proofs=proofs, geometry=geometry, rank_digests=[["a", "a"], ["a", "b"]])["ranks_agree"] == "FAIL"
     assert judged(proofs=proofs, geometry=geometry, rank_digests=[["a", "a"]])["ranks_agree"] == "PASS"
+
+
+# -- what the rules see ----
+
+
+def test_the_paired_rule_keeps_its_alarms_and_sees_more_than_two_scores():
+    sound, dropped = (prove_accuracy.rates(5153, drop, 0.15, 400) for drop in (0.0, 0.02))
+    assert sound["paired (this gate)"] <= 0.01 + 3 * math.sqrt(0.01 / 400)
+    assert dropped["paired (this gate)"] > 2 * dropped["unpaired test"]
