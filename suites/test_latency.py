@@ -11,7 +11,7 @@ from fixtures.judge.latency import judge_latency, metrics_of, not_timed
 
 
 @pytest.mark.benchmark(timer=worker_clock)
-def test_latency(cell, verdict, stage, grid, benchmark, comparing, accepted):
+def test_latency(cell, verdict, stage, grid, benchmark, comparing, accepted, paired, spec_lines):
     """End to end, first and next token, stock stepped in alternation, against this cell's own accepted values."""
     reason = why_not_timed(benchmark, os.environ)
     if reason:
@@ -19,7 +19,10 @@ def test_latency(cell, verdict, stage, grid, benchmark, comparing, accepted):
     measured = measure_latency(stage, cell, grid, benchmark)
     metrics = metrics_of(measured)
     benchmark.extra_info.update({name: value for name, (value, _, _) in metrics.items()})
+    spec_lines(cell, measured)
     before = accepted.find("latency", cell, f"@{grid.slug}")
-    lines = judge_latency(measured, metrics, comparing, before, bounds())
+    pair_lines, ratios = paired(measured, metrics, before, bounds()["latency"])
+    metrics |= ratios
+    lines = judge_latency(measured, metrics, comparing and not pair_lines, before, bounds()) + pair_lines
     accepted.stage("latency", cell, lines, metrics, len(measured.rounds), verdict.waived, f"@{grid.slug}")
     verdict(lines, metrics)

@@ -1,0 +1,16 @@
+"""Is the stack under test as fast and as close as another one, side by side on the same cells (--against PYTHON)?"""
+
+import pytest
+
+from fixtures.bench.against import measure_against
+from fixtures.judge.against import judge_against
+from fixtures.judge.bounds import bounds
+from fixtures.pairing import ratio_metrics
+
+pytestmark = pytest.mark.cells(against=True)
+
+
+def test_against(cell, verdict, stage, grid, other_stack, alpha):
+    """Paired launches of the same cell under both stacks, and the error of both stacks' logits."""
+    measured = measure_against(stage, other_stack, cell, grid, bounds()["pairs"], alpha)
+    verdict(judge_against(measured, bounds(), alpha), ratio_metrics(measured.launches))
