@@ -18,23 +18,34 @@ def set_share(service, share):
 
 
 def slowed(model):
-    """Each forward lasts longer by the share of what such a step took at its quickest: prefill and decode apart."""
+    """Each step lasts longer by the share of what it took at its quickest, from the start of one to that of the next.
+
+    The prefill's share is that of its forward alone, which has no step before it.
+    """
     state["share"] = float(os.environ.get(VARIABLE, "0"))
-    honest, quickest, seen = model.forward, {}, {}
+    # IPEX's own generation calls its traced graph, and never the model's forward.
+    name = "trace_graph" if hasattr(model, "trace_graph") else "forward"
+    honest, quickest, seen, last = getattr(model, name), {}, {}, {}
 
     @functools.wraps(honest)  # generate() reads the signature
     def forward(*inputs, **options):
         ids = inputs[0] if inputs else options["input_ids"]
-        kind = min(ids.shape[1], 2)
+        kind = "prefill" if ids.shape[1] > 1 else "decode"
         start = time.perf_counter()
         result = honest(*inputs, **options)
         took = time.perf_counter() - start
-        if seen.get(kind, 0) < CALIBRATION:
+        if kind == "decode":
+            took = start - last["start"] - last["spun"]
+        if seen.get(kind, 0) < CALIBRATION and (kind == "prefill" or last["kind"] == "decode"):
             seen[kind] = seen.get(kind, 0) + 1
             quickest[kind] = min(took, quickest.get(kind, took))
-        end = time.perf_counter() + state["share"] * quickest[kind]
+        spin = state["share"] * quickest.get(kind, 0.0)
+        end = time.perf_counter() + spin
         while time.perf_counter() < end:
             pass
+        last.update(start=start, spun=spin, kind=kind)
         return result
 
-    model.forward = forward
+    if name == "trace_graph":
+        del model.trace_graph  # a registered module, which an attribute could not take the place of
+    object.__setattr__(model, name, forward)
