@@ -18,6 +18,7 @@ def test_latency(cell, verdict, stage, grid, benchmark, comparing, accepted, pai
         verdict(not_timed(reason))
     measured = measure_latency(stage, cell, grid, benchmark)
     metrics = metrics_of(measured)
+    benchmark.extra_info["grid"] = grid.slug
     benchmark.extra_info.update({name: value for name, (value, _, _) in metrics.items()})
     spec_lines(cell, measured)
     before = accepted.find("latency", cell, f"@{grid.slug}")
