@@ -45,12 +45,12 @@ SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the
 Z = float(stats.norm.isf(0.01))
 
 
-def measure(stage, cell, rounds, warmup):
-    """One launch: {level: [rounds of A, rounds of B slowed by it]}, A and B in the order ABBA."""
+def measure(stage, cell, number, rounds, warmup):
+    """Launch `number`: {level: {"A": rounds, "B": slowed rounds}} in the order ABBA; B starts first at odd ones."""
     pairing = Pairing(stage, cell, grid_for(cell))
     sides = {}
     try:
-        for name in "AB":
+        for name in "AB" if number % 2 == 0 else "BA":
             sides[name] = Side(Candidate(stage, cell, stage.world(cell)))
             if pairing.cores:
                 sides[name].pin(pairing.cores)
@@ -61,10 +61,11 @@ def measure(stage, cell, rounds, warmup):
             for side in sides.values():
                 side.timed(**pairing.ask)
         found = {level: {"A": [], "B": []} for level in LEVELS}
-        for number in range(rounds):
+        for turn in range(rounds):
             for level in LEVELS:
+                _slow(sides["A"], 0.0)  # the same is done to both sides
                 _slow(sides["B"], level)
-                for name in "AB" if number % 2 == 0 else "BA":
+                for name in "AB" if turn % 2 == 0 else "BA":
                     found[level][name].append(sides[name].timed(**pairing.ask))
         return found
     finally:
@@ -91,7 +92,7 @@ def collect(cells, launches, out, warmup=3):
             for neighbour in (False, True):
                 with _Neighbour(neighbour), out.open("a") as file:
                     for number in range(launches):
-                        launch = measure(stage, cell, rounds, warmup)
+                        launch = measure(stage, cell, number, rounds, warmup)
                         record = {
                             "cell": cell_id,
                             "neighbour": neighbour,

@@ -11,24 +11,40 @@ import numpy as np
 import torch
 
 from fixtures.bench.latency import grid_for
-from fixtures.bench.plan import cut, plan
+from fixtures.bench.plan import cut
 from fixtures.bench.stage import Settings, Stage
 from fixtures.engine.measure import left_pad
 from fixtures.judge.pairs import estimate, percent
 from fixtures.matrix import load_matrix
 
+WARMUP = 3  # pairs
+
 
 def bare(service, prompt, new_tokens, beams, batch):
-    """Seconds of one `generate()` without any of the suite's own; runs inside the worker."""
+    """One `generate()` as a plain script times it, {"total", "tokens"} in seconds; runs inside the worker.
+
+    Stamps come from a stopping criterion that looks at the clock and waits for nothing.
+    """
     loaded = service.models["candidate"]
     ids, mask = (part.to(loaded.adapter.device) for part in left_pad([prompt] * batch, loaded.pad))
     options = dict(max_new_tokens=new_tokens, do_sample=False, num_beams=beams, pad_token_id=loaded.pad)
+    stamps = []
+
+    def stamp(input_ids, scores, **_):
+        stamps.append(time.perf_counter())
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
     loaded.adapter.synchronize()
     start = time.perf_counter()
     with torch.inference_mode():
-        loaded.model.generate(ids, attention_mask=mask, **options)
+        loaded.model.generate(ids, attention_mask=mask, stopping_criteria=[stamp], **options)
     loaded.adapter.synchronize()
-    return time.perf_counter() - start
+    return {"total": time.perf_counter() - start, "tokens": [seen - start for seen in stamps]}
+
+
+def quickest(rounds):
+    """Seconds of the decode steps, of each position the least over the rounds."""
+    return float(np.diff([seen["tokens"] for seen in rounds], axis=1).min(axis=0).sum())
 
 
 def main(cell_id, pairs=20):
@@ -40,18 +56,24 @@ def main(cell_id, pairs=20):
         ids = stage.tokens_of_text(cell.model, cell.platform.device_type, candidate.worker)
         ask = dict(prompt=cut(ids, 0, grid.input), new_tokens=grid.output, beams=grid.beam, batch=grid.bs)
         plain = dict(function="suites.meta.prove_overhead:bare", **ask)
-        ratios = []
-        for number in range(pairs + plan()["pairs"]["warmup"]):
-            start = time.perf_counter()
-            timed = candidate.ask("timed", **ask).message["total"]
-            seen = time.perf_counter() - start  # by this process: what the protocol adds is not in `timed`
-            alone = candidate.worker.call("call", candidate.deadline, **plain).message["result"]
-            if number >= plan()["pairs"]["warmup"]:
-                ratios.append((timed / alone, seen / timed))
-        clock, protocol = (estimate(np.log(column)) for column in zip(*ratios, strict=True))
-        print(f"{cell_id}, {grid.slug}, {pairs} pairs, {alone:.4f} s a generate:")
+        rows = []
+        for number in range(pairs + WARMUP):
+            for side in ("timed", "bare") if number % 2 else ("bare", "timed"):
+                if side == "bare":
+                    alone = candidate.worker.call("call", candidate.deadline, **plain).message["result"]
+                    continue
+                start = time.perf_counter()
+                timed = candidate.ask("timed", **ask).message
+                seen = time.perf_counter() - start  # by this process: what the protocol adds is not in `timed`
+            rows += [(timed, alone, seen)] if number >= WARMUP else []
+        timed, alone, seen = zip(*rows, strict=True)
+        totals = [np.array([one["total"] for one in side]) for side in (timed, alone)]
+        clock = estimate(np.log(totals[0] / totals[1]))
+        protocol = estimate(np.log(np.array(seen) / totals[0]))
+        print(f"{cell_id}, {grid.slug}, {pairs} pairs, {np.median(totals[1]):.4f} s a generate:")
         told = f"{percent(clock.median):+.2f} % [{percent(clock.low):+.2f}, {percent(clock.high):+.2f}]"
-        print(f"timed generates take {told} of the bare ones")
+        print(f"timed generates take {told} longer than bare ones")
+        print(f"their decode steps, each at its quickest, {quickest(timed) / quickest(alone) - 1:+.2%}")
         print(f"the protocol adds {percent(protocol.median):.2f} % of a generate around them, outside of what is timed")
     finally:
         stage.close()

@@ -1,0 +1,172 @@
+"""The judge of paired launches on made-up ones: what is slower, what is sound, when it stops, what it cannot see."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fixtures.accepted import Accepted
+from fixtures.bench.latency import Latency
+from fixtures.judge import pairs
+from fixtures.judge.bounds import bounds
+from fixtures.judge.latency import counted
+from fixtures.judge.pairs import Reference
+from fixtures.pairing import PairedLaunches, ratio_metrics, references_of, share_of
+from suites.meta.prove_latency import gate
+
+BOUND = bounds()["pairs"]
+ALPHA = share_of(BOUND["session_alpha"], 100)
+SPREAD = 0.013  # of a launch's log-ratio
+SIDE_BY_SIDE = Reference()
+
+
+def rounds(first, step, count=4, tokens=5):
+    """Rounds whose prefill and every step take these seconds."""
+    return [{"total": first + step * (tokens - 1), "tokens": [first + step * i for i in range(tokens)]}] * count
+
+
+def drawn(slower, count, seed=0, spread=SPREAD):
+    return list(np.log1p(slower) + np.random.default_rng(seed).normal(0, spread, count))
+
+
+# -- one launch ----
+
+
+def test_a_launch_compares_the_quickest_of_each_position():
+    noisy = [*rounds(0.1, 0.01, 1), {"total": 9.0, "tokens": [0.1, 0.11, 5.0, 5.01, 5.02]}]
+    found = pairs.launch_ratios(noisy, rounds(0.05, 0.005))
+    assert found == pytest.approx({"prefill": math.log(2), "decode": math.log(2)})
+
+
+def test_one_token_has_a_prefill_and_no_decode():
+    assert set(pairs.launch_ratios(rounds(0.1, 0.01, tokens=1), rounds(0.1, 0.01, tokens=1))) == {"prefill"}
+
+
+# -- many launches ----
+
+
+def test_an_outlier_moves_neither_the_median_nor_the_interval():
+    values = [*drawn(0.0, 9), 2.0]
+    seen = pairs.estimate(values)
+    assert abs(seen.median) < 0.01
+    assert seen.high < 0.1
+    assert seen.spread < 3 * SPREAD
+
+
+def test_the_exact_p_of_launches_that_all_lie_above():
+    assert pairs.p_above([0.01, 0.02, 0.03, 0.04, 0.05], 0.0) == pytest.approx(1 / 32)
+    assert pairs.p_above([0.0] * 8, 0.0) == 1.0
+
+
+def test_few_launches_can_detect_nothing():
+    assert pairs.smallest_detectable(drawn(0, 5), 0.0, ALPHA, 0.95) == math.inf
+    assert pairs.smallest_detectable(drawn(0, 20), 0.0, ALPHA, 0.95) < 0.03
+
+
+@pytest.mark.parametrize(("slower", "least"), [(0.03, 0.95), (0.02, 0.80)])
+def test_a_slowdown_is_caught_as_often_as_it_should(slower, least):
+    caught = np.mean([gate(drawn(slower, 30, seed), BOUND, ALPHA)[0] for seed in range(400)])
+    assert caught >= least
+
+
+def test_identical_code_raises_no_alarm_and_is_dismissed_early():
+    answers = [gate(drawn(0.0, 30, seed), BOUND, ALPHA) for seed in range(400)]
+    assert not any(slower for slower, _ in answers)
+    assert np.mean([count for _, count in answers]) < 8
+
+
+@pytest.mark.parametrize(("slower", "count", "verdict"), [
+    (0.05, 18, "FAIL"),
+    (0.0, 30, "PASS"),
+    (0.0, 6, "PASS"),  # surely below what is sought
+    (0.021, 6, "INCONCLUSIVE"),  # neither shown nor excluded
+])  # fmt: skip
+def test_the_line_tells_the_verdict_and_what_it_rests_on(slower, count, verdict):
+    launches = [{"decode": value} for value in drawn(slower, count, 3, 0.004)]
+    [line] = pairs.pair_lines(launches, {}, BOUND, ALPHA)
+    assert (line.check, line.verdict) == ("decode", verdict)
+    for words in (f"{count} launches", "smallest detectable", "budget 5 %", "["):
+        assert words in line.measured
+
+
+def test_an_uncertain_accepted_ratio_takes_more_to_be_exceeded():
+    ratios = drawn(0.03, 24)
+    assert pairs.decision(ratios, SIDE_BY_SIDE, BOUND, ALPHA) == "slower"
+    assert pairs.decision(ratios, Reference(0.0, 0.01), BOUND, ALPHA) != "slower"
+
+
+def test_it_is_looked_at_only_after_the_planned_numbers_of_launches():
+    clear = [0.5] * 30
+    assert pairs.decision(clear[:15], SIDE_BY_SIDE, BOUND, ALPHA) is None
+    assert pairs.decision(clear[:12], SIDE_BY_SIDE, BOUND, ALPHA) is None
+    assert pairs.decision(clear[:18], SIDE_BY_SIDE, BOUND, ALPHA) == "slower"
+
+
+@pytest.mark.parametrize(("prefill", "decode", "over"), [(0.0, 0.0, True), (0.5, 0.0, False), (0.02, 0.02, False)])
+def test_no_launch_is_made_once_everything_is_decided(prefill, decode, over):
+    launches = [{"prefill": prefill, "decode": decode}] * 6
+    assert pairs.finished(launches, {}, BOUND, ALPHA) is over
+    assert pairs.finished(launches * 5, {}, BOUND, ALPHA)
+
+
+# -- which cells get launches ----
+
+
+def latency():
+    quiet = dict(cores=[0], self=1, processes={}, governors=None, throttles=None, frequencies=None, swap_ins=0)
+    times = [{**quiet, "monotonic": t, "wall": t, "cpu": {"busy": 0.0, "idle": t, "steal": 0.0}} for t in (1.0, 6.0)]
+    measured = Latency(cell=None, grid=None)
+    measured.conditions = tuple(times)
+    return measured
+
+
+def accepted(launches=10.0, ratio=0.5):
+    values = {"ratio_to_stock": ratio, "paired_prefill": 0.4, "paired_decode": 0.5, "paired_launches": launches}
+    return Accepted(values, True, spreads={"paired_prefill": 0.03, "paired_decode": 0.01})
+
+
+class Launches(PairedLaunches):
+    """Asks nobody: says what it would have asked for."""
+
+    def _confirm(self, measured, before, why):
+        return [why], {}
+
+    def _accept(self, measured):
+        return ["accept"], {}
+
+
+@pytest.mark.parametrize(("settings", "ratio", "before", "asked"), [
+    (dict(updating=True, comparing=False, launches=3), 0.5, accepted(), "accept"),
+    (dict(updating=True, comparing=False, launches=None), 0.5, accepted(), None),
+    (dict(updating=False, comparing=False, launches=None), 0.9, accepted(), None),
+    (dict(updating=False, comparing=True, launches=None), 0.9, accepted(), "+80.0% ratio"),
+    (dict(updating=False, comparing=True, launches=None), 0.9, Accepted({"ratio_to_stock": 0.5}, True), None),
+    (dict(updating=False, comparing=True, launches=None), 0.9, Accepted(None, False, same_machine=False), None),
+])  # fmt: skip
+def test_suspects_get_launches_and_others_none(settings, ratio, before, asked):
+    metrics = {"ratio_to_stock": (ratio, None, "1")}
+    lines, _ = Launches(None, bound=BOUND, alpha=ALPHA, **settings)(latency(), metrics, before, bounds())
+    if asked is None:
+        assert lines == []
+    else:
+        assert str(lines[0]).startswith(asked)
+
+
+def test_what_was_accepted_comes_back_with_its_error():
+    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in drawn(0.0, 16)])
+    values = {name: value for name, (value, _, _) in metrics.items()}
+    before = Accepted(values, True, spreads={name: spread for name, (_, spread, _) in metrics.items()})
+    decode = references_of(before)["decode"]
+    assert decode.log_ratio == pytest.approx(pairs.estimate(drawn(0.0, 16)).median)
+    assert decode.error == pytest.approx(pairs.estimate(drawn(0.0, 16)).error)
+
+
+def test_the_runs_false_alarms_are_shared_among_its_cells_and_metrics():
+    assert share_of(0.01, 50) == pytest.approx(1e-4)
+    assert share_of(0.01, 0) == share_of(0.01, 1)
+
+
+@pytest.mark.parametrize(("now", "verdict"), [(100, "PASS"), (99, "PASS"), (101, "FAIL")])
+def test_a_counter_above_the_accepted_one_fails_without_statistics(now, verdict):
+    [line] = counted({"kernels": now, "new": 5}, {"count_kernels": 100.0})
+    assert (line.check, line.verdict) == ("count_kernels", verdict)
