@@ -8,7 +8,7 @@ ARGS ?= -m llama2 --benchmark-compare
 QUESTIONS := suites/test_generation.py suites/test_latency.py suites/test_quantization.py suites/test_distributed.py \
 	suites/test_accuracy.py
 
-.PHONY: .venv qualify test lint lock bench prove-accuracy clean
+.PHONY: .venv qualify test lint lock bench prove-accuracy prove-latency clean
 
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(QUESTIONS) $(ARGS)
@@ -26,6 +26,10 @@ bench: .venv/.installed
 
 prove-accuracy: .venv/.installed
 	.venv/bin/python -m suites.meta.prove_accuracy
+
+# Measures for about a quarter of an hour, on a machine that should do nothing else.
+prove-latency: .venv/.installed
+	.venv/bin/python -m suites.meta.prove_latency
 
 .venv: .venv/.installed
 

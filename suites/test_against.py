@@ -10,7 +10,7 @@ from fixtures.pairing import ratio_metrics
 pytestmark = pytest.mark.cells(against=True)
 
 
-def test_against(cell, verdict, stage, grid, other_stack, alpha):
-    """Paired launches of the same cell under both stacks, and the error of both stacks' logits."""
-    measured = measure_against(stage, other_stack, cell, grid, bounds()["pairs"], alpha)
+def test_against(cell, verdict, stage, grid, questions, other_stack, alpha):
+    """Paired launches of the same cell under both stacks, the error of both stacks' logits, and scores."""
+    measured = measure_against(stage, other_stack, cell, grid, questions, bounds()["pairs"], alpha)
     verdict(judge_against(measured, bounds(), alpha), ratio_metrics(measured.launches))

@@ -45,7 +45,7 @@ SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the
 Z = float(stats.norm.isf(0.01))
 
 
-def measure(stage, cell, number, rounds, warmup):
+def measure(stage, cell, number, rounds, warmup=3, levels=LEVELS):
     """Launch `number`: {level: {"A": rounds, "B": slowed rounds}} in the order ABBA; B starts first at odd ones."""
     pairing = Pairing(stage, cell, grid_for(cell))
     sides = {}
@@ -60,9 +60,9 @@ def measure(stage, cell, number, rounds, warmup):
         for _ in range(warmup):
             for side in sides.values():
                 side.timed(**pairing.ask)
-        found = {level: {"A": [], "B": []} for level in LEVELS}
+        found = {level: {"A": [], "B": []} for level in levels}
         for turn in range(rounds):
-            for level in LEVELS:
+            for level in levels:
                 _slow(sides["A"], 0.0)  # the same is done to both sides
                 _slow(sides["B"], level)
                 for name in "AB" if turn % 2 == 0 else "BA":
@@ -78,7 +78,7 @@ def _slow(side, share):
         side.model.worker.call("call", 60, function="suites.meta.latency_faults:set_share", share=share)
 
 
-def collect(cells, launches, out, warmup=3):
+def collect(cells, launches, out):
     """Measure every cell quiet and beside the neighbour; appends {"cell", "neighbour", "launch"} lines to `out`."""
     known = {cell.id: cell for cell in load_matrix().all_cells()}
     stage = Stage(Settings())
@@ -92,7 +92,7 @@ def collect(cells, launches, out, warmup=3):
             for neighbour in (False, True):
                 with _Neighbour(neighbour), out.open("a") as file:
                     for number in range(launches):
-                        launch = measure(stage, cell, number, rounds, warmup)
+                        launch = measure(stage, cell, number, rounds)
                         record = {
                             "cell": cell_id,
                             "neighbour": neighbour,
@@ -172,18 +172,24 @@ def rates(launches, level, generator):
     return found, float(np.mean([count for _, count in answers])), ratios
 
 
-def table(path):
-    """Lines of Markdown for launches.jsonl."""
-    generator = np.random.default_rng(SEED)
-    groups = {}
+def evaluated(path):
+    """{(cell, neighbour): (launches, {level: what `rates` gives})} of launches.jsonl."""
+    generator, groups = np.random.default_rng(SEED), {}
     for line in path.read_text().splitlines():
         record = json.loads(line)
         groups.setdefault((record["cell"], record["neighbour"]), []).append(record["launch"])
+    return {
+        key: (launches, {level: rates(launches, level, generator) for level in LEVELS})
+        for key, launches in groups.items()
+    }
+
+
+def table(groups):
+    """Lines of Markdown for what `evaluated` gives."""
     heads = [f"+{level:.0%}" if level else "identical" for level in LEVELS]
     yield f"| cell | neighbour | rule | {' | '.join(heads)} | launches (identical, +3%) |"
     yield f"|---|---|---|{'---|' * len(heads)}---|"
-    for (cell, neighbour), launches in groups.items():
-        columns = {level: rates(launches, level, generator) for level in LEVELS}
+    for (cell, neighbour), (launches, columns) in groups.items():
         where = f"| {cell.removesuffix('-cpu-single')} | {'bursty' if neighbour else 'none'}"
         counts = f"{columns[0.0][1]:.1f}, {columns[0.03][1]:.1f}"
         names = {"gate": f"paired launches (n = {len(launches)})", **RULES}
@@ -192,6 +198,48 @@ def table(path):
             yield f"{where} | {name} | {row} | {counts if rule == 'gate' else ''} |"
         spread = stats.median_abs_deviation(columns[0.0][2], scale="normal")
         yield f"{where} | spread of a launch: {spread:.2%} | | | | | | | |"
+
+
+COLOURS = {"gate": "#1b7837", "min": "#c0392b", "mean": "#e08214", "z": "#6a51a3"}
+WIDE, HIGH, LEFT, TOP = 430, 230, 46, 34  # of a panel, and its axes, in pixels
+
+
+def drawing(groups):
+    """An SVG text: a panel for each cell and neighbour, a curve for each rule of how much it sees at which slowdown."""
+    across = 2
+    down = -(-len(groups) // across)
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" width="{across * WIDE}" height="{down * HIGH + 24}" '
+    yield 'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
+    for place, ((cell, neighbour), (_, columns)) in enumerate(groups.items()):
+        yield f'<g transform="translate({place % across * WIDE},{place // across * HIGH})">'
+        yield from _panel(f"{cell}, {'bursty neighbour' if neighbour else 'no neighbour'}", columns)
+        yield "</g>"
+    for place, (rule, colour) in enumerate(COLOURS.items()):
+        name = {"gate": "paired launches", **RULES}[rule].replace("`", "")
+        x, y = 20 + place * 210, down * HIGH + 14
+        yield f'<line x1="{x}" x2="{x + 18}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="2.5"/>'
+        yield f'<text x="{x + 22}" y="{y}">{name.replace("--benchmark-compare-fail=", "stored ")}</text>'
+    yield "</svg>"
+
+
+def _panel(title, columns):
+    wide, high = WIDE - LEFT - 16, HIGH - TOP - 42
+
+    def at(level, share):
+        return f"{LEFT + level / max(LEVELS) * wide:.1f},{TOP + (1 - share) * high:.1f}"
+
+    yield f'<text x="{LEFT}" y="20" font-weight="bold">{title}</text>'
+    for share in (0, 0.5, 1):
+        y = TOP + (1 - share) * high
+        yield f'<line x1="{LEFT}" x2="{LEFT + wide}" y1="{y}" y2="{y}" stroke="#ddd"/>'
+        yield f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{share:.0%}</text>'
+    for level in LEVELS:
+        x = LEFT + level / max(LEVELS) * wide
+        yield f'<text x="{x:.1f}" y="{TOP + high + 15}" text-anchor="middle">{level * 100:g}</text>'
+    yield f'<text x="{LEFT + wide / 2}" y="{TOP + high + 30}" text-anchor="middle">true slowdown of a step, %</text>'
+    for rule, colour in COLOURS.items():
+        points = " ".join(at(level, columns[level][0][rule]) for level in LEVELS)
+        yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5" opacity="0.85"/>'
 
 
 def main():
@@ -203,6 +251,7 @@ def main():
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="make the table from an earlier run's launches.jsonl"
     )
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw it, too")
     options = parser.parse_args()
     path = options.table
     if path is None:
@@ -211,7 +260,10 @@ def main():
         path = folder / "launches.jsonl"
         cells = options.cells.split(",")
         collect(cells[:1] if options.quick else cells, 8 if options.quick else options.launches, path)
-    print("\n".join(table(path)))
+    groups = evaluated(path)
+    print("\n".join(table(groups)))
+    if options.svg:
+        options.svg.write_text("\n".join(drawing(groups)) + "\n")
     print(f"raw times: {path}")
 
 
