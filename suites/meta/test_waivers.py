@@ -212,3 +212,14 @@ def test_bad_bytes_and_folders_give_one_sentence(tmp_path):
         load(tmp_path, b"schema = 1\n# \xff")
     with pytest.raises(LedgerError, match=r"cannot be read \(Is a directory\)"):
         load_waivers(tmp_path)
+
+
+def test_a_waiver_of_other_arithmetic_is_not_in_force(tmp_path):
+    text = "schema = 1\n" + WINDOW + 'arithmetic = ["amx"]\n'
+    for here, count in (("amx", 1), (None, 1), ("avx2", 0)):
+        waivers = load(tmp_path, text, here=here)
+        assert len(waivers.expected("generation", CELL, TODAY)) == count
+        assert (waivers.matching("generation", CELL, "long-context", TODAY) is not None) == bool(count)
+        assert waivers.unmatched([CELL]) == ()
+    with pytest.raises(LedgerError, match="unknown arithmetic 'amxx'"):
+        load(tmp_path, text.replace('"amx"', '"amxx"'))
