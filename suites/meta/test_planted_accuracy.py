@@ -116,6 +116,7 @@ def test_an_interrupted_run_goes_on_where_it_was(stage, tmp_path):
         f"{BF16.id}: 64 of 96 documents of xpu_llm_cts_cloze"
     ]
     assert [record["document"] for record in mine.records] == list(range(96))
+    assert len([json.loads(line) for line in kept.read_text().splitlines()]) == 96, "the torn line is gone"
 
 
 def test_a_reference_that_does_not_fit_is_replaced_by_its_accepted_scores(stage, tmp_path, monkeypatch):
@@ -127,7 +128,7 @@ def test_a_reference_that_does_not_fit_is_replaced_by_its_accepted_scores(stage,
 
     monkeypatch.setattr(accuracy, "_stock_scores", too_big)
     measured = measure_accuracy(stage, BF16, questions(tmp_path), lambda cell, task: accepted)
-    assert measured.stored_reference
+    assert measured.stored == {TASK}
     lines = {line.check: line for line in judge_accuracy(measured, bounds())}
     assert "against stored scores" in lines["task"].measured
     assert lines["score"].verdict == "PASS"
@@ -136,8 +137,18 @@ def test_a_reference_that_does_not_fit_is_replaced_by_its_accepted_scores(stage,
     lines = {line.check: line for line in judge_accuracy(measured, bounds())}
     assert "unpaired" in lines["score"].measured
     assert lines["resolution"].verdict == "INCONCLUSIVE"
-    with pytest.raises(accuracy.ReferenceFailed):
-        measure_accuracy(stage, BF16, questions(tmp_path))
+    others = dataclasses.replace(accepted, model="other weights")
+    for stored in (lambda *_: None, lambda *_: others):
+        with pytest.raises(accuracy.ReferenceFailed):
+            measure_accuracy(stage, BF16, questions(tmp_path), stored)
+
+
+def test_solved_examples_do_not_depend_on_what_was_asked_before(stage, tmp_path):
+    asked = Questions(tuple(chosen((TASK,), TASK, TASK, None, 1)), 40, tmp_path)  # two questions of each side
+    measured = measure_accuracy(stage, BF16, asked)
+    mine, theirs = measured.tasks[TASK]
+    assert mine.digest == theirs.digest == measured.stock[TASK].digest
+    assert mine.digest != measure_accuracy(stage, BF16, questions(tmp_path, limit=40)).tasks[TASK][0].digest
 
 
 @pytest.mark.parametrize(("name", "document", "words"), [

@@ -58,6 +58,16 @@ def test_a_drop_of_what_is_allowed_is_no_defect():
     assert scores.p_value(Paired(1000, 10, 0), 0.0) < 0.01 < scores.p_value(Paired(1000, 10, 0), 0.01)
 
 
+@pytest.mark.parametrize("flips", [0.0, 0.002, 0.01, 0.1])
+@pytest.mark.parametrize(("n", "allowed"), [(5153, 0.005), (360, 0.1)])
+def test_a_drop_of_just_what_is_allowed_raises_as_many_alarms_as_it_may(n, allowed, flips):
+    generator = np.random.default_rng(5)
+    shares = [allowed + flips / 2, flips / 2, 1 - allowed - flips]
+    drawn = generator.multinomial(n, shares, 3000)
+    alarms = np.mean([scores.p_value(Paired(n, lost, won), allowed) <= 0.01 for lost, won, _ in drawn])
+    assert alarms <= 0.02, "one in a hundred, and what 3000 draws may be off by"
+
+
 def test_power_is_what_brute_force_says():
     n, flips, drop, alpha = 40, 0.1, 0.2, 0.05
     lost, won = flips / 2 + drop, flips / 2
@@ -72,7 +82,9 @@ def test_power_is_what_brute_force_says():
 @pytest.mark.parametrize("allowed", [0.0, 0.01])
 def test_the_smallest_detectable_drop_is_seen_as_often_as_said(allowed):
     seen = scores.smallest_detectable(0.02, N, 0.01, 0.95, allowed)
-    assert scores.power(seen, 0.02, N, 0.01, allowed) >= 0.95 > scores.power(seen - 2e-3, 0.02, N, 0.01, allowed)
+    drawn = np.random.default_rng(6).multinomial(N, [0.01 + seen, 0.01, 0.98 - seen], 2000)
+    caught = np.mean([scores.p_value(Paired(N, lost, won), allowed) <= 0.01 for lost, won, _ in drawn])
+    assert 0.92 < caught < 0.98
 
 
 def test_nothing_is_detectable_in_five_documents():
@@ -155,12 +167,17 @@ def test_other_documents_are_no_comparison():
 def test_a_score_without_documents_is_compared_unpaired():
     lines = scores.compared("", made(half()), dataclasses.replace(made(half()), records=[], score=0.7), BOUND)
     assert verdicts(lines) == {"score": "FAIL", "resolution": "INCONCLUSIVE"}
+    lines = scores.compared("", made(half()), dataclasses.replace(made(half()), records=[], score=0.2), BOUND)
+    assert verdicts(lines)["ceiling"] == "FAIL"
+    lines = scores.compared("", made(half()), dataclasses.replace(made(half()), records=[], score=12.5), BOUND)
+    assert verdicts(lines) == {"score": "INCONCLUSIVE"}
 
 
-def test_a_metric_that_cannot_be_paired_is_inconclusive():
+@pytest.mark.parametrize("value", [0.37, [1, 0], ["text", "text"]])
+def test_a_metric_that_cannot_be_paired_is_inconclusive(value):
     odd = made(half())
     for record in odd.records:
-        record.update(metrics={"acc": 0.37}, loglik=None)
+        record.update(metrics={"acc": value}, loglik=None)
     assert verdicts(scores.compared("", odd, odd, BOUND)) == {"score": "INCONCLUSIVE"}
 
 
