@@ -30,7 +30,7 @@ from fixtures.pairing import share_of
 
 LEVELS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.10)
 CELLS = ("llama-2-7b-bf16-cpu-single", "smollm2-135m-bf16-cpu-single")
-# Half a second of work, half a second of rest, on every core.
+# Half a second of work and half a second of rest, on one core at a time.
 NEIGHBOUR = """
 import time
 while True:
@@ -124,10 +124,10 @@ class _Neighbour:
 # -- the rules ----
 
 
-def gate(ratios, bound, alpha):
-    """(whether the gate calls it slower, launches it took) for log-ratios of launches in the order they were made."""
+def gate(reference, ratios, bound, alpha):
+    """(whether launches show it slower, how many it took) for log-ratios in the order they were made."""
     for count in bound["looks"]:
-        answer = decision(ratios[:count], Reference(), bound, alpha)
+        answer = decision(ratios[:count], reference, bound, alpha)
         if answer is not None:
             return answer == "slower", count
     return False, bound["looks"][-1]
@@ -158,11 +158,14 @@ RULES = {
 def rates(launches, level, generator):
     """{rule: share of draws that call B slower at `level`}, and the gate's mean number of launches."""
     bound = of_metric(bounds()["pairs"], "decode")
+    side_by_side = Reference()
     alpha = share_of(bound["session_alpha"], SESSION_CELLS)
     ratios = np.array(
         [launch_ratios(launch[str(level)]["B"], launch[str(level)]["A"])["decode"] for launch in launches]
     )
-    answers = [gate(list(generator.choice(ratios, bound["looks"][-1])), bound, alpha) for _ in range(DRAWS)]
+    answers = [
+        gate(side_by_side, list(generator.choice(ratios, bound["looks"][-1])), bound, alpha) for _ in range(DRAWS)
+    ]
     found = {"gate": float(np.mean([slower for slower, _ in answers]))}
     pairs = [generator.choice(len(launches), 2, replace=False) for _ in range(DRAWS)]
     for rule in RULES:
