@@ -359,7 +359,7 @@ def test_a_value_that_could_not_be_read_back_cannot_be_made(value, spread):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("accuracy", "cpu", KEY, CELL, seconds(1), 1),
+        ("speed", "cpu", KEY, CELL, seconds(1), 1),
         ("latency", "../up", KEY, CELL, seconds(1), 1),
         ("latency", "cpu", ".hidden", CELL, seconds(1), 1),
         ("latency", "cpu", KEY, " ", seconds(1), 1),
