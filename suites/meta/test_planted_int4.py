@@ -26,7 +26,8 @@ DISK = {
     "qwen2-7b": ("in_folder", "int4_faults.foreign_method", "FAIL", "checkpoint", "quant_method = 'bitsandbytes'"),
     "qwen2-7b-instruct": ("in_folder", "int4_faults.config_missing", "FAIL", "checkpoint", "config.json is missing"),
     "qwen2.5-7b": ("in_folder", "int4_faults.scales_of_one_linear_missing", "FAIL", "checkpoint", ".scales"),
-    "qwen3-4b": ("in_folder", "int4_faults.norm_missing", "FAIL", "logits", "nan"),
+    # A norm that nothing fills holds what was in memory: not a number on one host, another number on the next.
+    "qwen3-4b": ("in_folder", "int4_faults.norm_missing", "FAIL", "logits", "relative difference"),
     "qwen3-8b": ("in_folder", "int4_faults.norm_of_another_width", "CRASHED", "runs", "size mismatch"),
 }
 UNQUANTISED = "llama-3.2-3b"  # of STACK; must not be saved as INT4 either
