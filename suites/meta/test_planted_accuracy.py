@@ -68,17 +68,17 @@ def failing(stage, cell, asked, fault=None):
     return {line.check for line in lines if line.verdict == "FAIL"}, lines
 
 
-@pytest.mark.parametrize(("cell", "when", "fault", "checks"), PLANTED)
-def test_a_planted_fault_turns_red(stage, tmp_path, cell, when, fault, checks):
-    seen, lines = failing(stage, cell, questions(tmp_path), (when, fault))
+@pytest.mark.parametrize(("scored", "when", "fault", "checks"), PLANTED)
+def test_a_planted_fault_turns_red(stage, tmp_path, scored, when, fault, checks):
+    seen, lines = failing(stage, scored, questions(tmp_path), (when, fault))
     assert checks <= seen, "\n".join(map(str, lines))
 
 
-@pytest.mark.parametrize("cell", [BF16, RANKS, INT4])
-def test_a_sound_cell_fails_nowhere(stage, tmp_path, cell):
-    seen, lines = failing(stage, cell, questions(tmp_path))
+@pytest.mark.parametrize("scored", [BF16, RANKS, INT4])
+def test_a_sound_cell_fails_nowhere(stage, tmp_path, scored):
+    seen, lines = failing(stage, scored, questions(tmp_path))
     assert not seen, "\n".join(map(str, lines))
-    spread = "arithmetic_loglik_spread" if cell is INT4 else "loglik_spread"
+    spread = "arithmetic_loglik_spread" if scored is INT4 else "loglik_spread"
     assert {"score", "resolution", "loglik", spread, "runs"} <= {line.check for line in lines}
 
 
