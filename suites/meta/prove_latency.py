@@ -6,7 +6,8 @@ beside a bursty neighbour, and prints the table as Markdown. Raw times go to DIR
 makes the table again without measuring.
 
 All rules see the same launches. Each launch times side A and side B in alternation, B at every level in turn, so a
-level costs rounds and not launches. What happens over many launches is drawn from those measured, with replacement.
+level costs rounds and not launches. The sides are processes of two zygotes each, which are started anew for every group
+of launches. What sessions would have made of them is drawn in suites.meta.latency_rules.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +25,8 @@ from fixtures.bench.candidate import Candidate
 from fixtures.bench.latency import grid_for
 from fixtures.bench.pairs import Pairing, Side
 from fixtures.bench.stage import Settings, Stage
-from fixtures.judge.bounds import bounds
-from fixtures.judge.pairs import Reference, decision, launch_ratios, of_metric
 from fixtures.matrix import load_matrix
-from fixtures.pairing import share_of
+from suites.meta.latency_rules import RULES, Launch, Sessions, evaluated
 
 LEVELS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.10)
 CELLS = ("llama-2-7b-bf16-cpu-single", "smollm2-135m-bf16-cpu-single")
@@ -39,19 +39,21 @@ while True:
         pass
     time.sleep(0.5)
 """
-DRAWS = 2000
 SEED = 11
-SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the session's false alarms
-Z = float(stats.norm.isf(0.01))
+GROUP = 8  # launches of the same two zygotes
+WHOLE_SESSIONS = 400
 
 
-def measure(stage, cell, number, rounds, warmup=3, levels=LEVELS):
-    """Launch `number`: {level: {"A": rounds, "B": slowed rounds}} in the order ABBA; B starts first at odd ones."""
-    pairing = Pairing(stage, cell, grid_for(cell))
+def measure(stages, cell, number, rounds, warmup=3, levels=LEVELS):
+    """Launch `number`: {level: {"A": rounds, "B": slowed rounds}} in the order ABBA; B starts first at odd ones.
+
+    `stages` start A and B; they may be the same.
+    """
+    pairing = Pairing(stages[0], cell, grid_for(cell))
     sides = {}
     try:
-        for name in "AB" if number % 2 == 0 else "BA":
-            sides[name] = Side(Candidate(stage, cell, stage.world(cell)))
+        for place, name in enumerate("AB") if number % 2 == 0 else reversed([*enumerate("AB")]):
+            sides[name] = Side(Candidate(stages[place], cell, stages[place].world(cell)))
             if pairing.cores:
                 sides[name].pin(pairing.cores)
         for side in sides.values():
@@ -79,32 +81,40 @@ def _slow(side, share):
 
 
 def collect(cells, launches, out):
-    """Measure every cell quiet and beside the neighbour; appends {"cell", "neighbour", "launch"} lines to `out`."""
+    """Measure every cell quiet and beside the neighbour; appends a line of JSON for each launch to `out`."""
     known = {cell.id: cell for cell in load_matrix().all_cells()}
-    stage = Stage(Settings())
+    for cell in (known[cell_id] for cell_id in cells):
+        for neighbour in (False, True):
+            for group in range(-(-launches // GROUP)):
+                of_group = range(group * GROUP, min((group + 1) * GROUP, launches))
+                _collect_group(cell, neighbour, group, of_group, launches, out)
+
+
+def _collect_group(cell, neighbour, group, numbers, launches, out):
+    settings = Settings(layout=0, faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}})
+    stages = [Stage(settings), Stage(settings)]
     try:
-        for cell_id in cells:
-            cell = known[cell_id]
-            stage.settings.faults[cell_id] = {"fault_after": "suites.meta.latency_faults:slowed"}
-            stage.reference(cell)
-            rounds = 6 if stage.weights_for(cell.model, "cpu").trained else 12  # about as many as a second holds
+        stages[1].weights = stages[0].weights  # both read the same files
+        stages[0].reference(cell)
+        for stage in stages:
+            stage.zygote(stage.modules(cell))
+        rounds = 6 if stages[0].weights_for(cell.model, "cpu").trained else 12  # about as many as a second holds
+        for stage in stages:
             stage.settle()
-            for neighbour in (False, True):
-                with _Neighbour(neighbour), out.open("a") as file:
-                    for number in range(launches):
-                        launch = measure(stage, cell, number, rounds)
-                        record = {
-                            "cell": cell_id,
-                            "neighbour": neighbour,
-                            "launch": {str(k): v for k, v in launch.items()},
-                        }
-                        file.write(json.dumps(record) + "\n")
-                        file.flush()
-                        print(
-                            f"[{cell_id} {'busy' if neighbour else 'quiet'} {number + 1}/{launches}]", file=sys.stderr
-                        )
+        with _Neighbour(neighbour), out.open("a") as file:
+            start = time.monotonic()
+            Pairing(stages[0], cell, grid_for(cell)).launch(0)  # as the gate makes it, of one level
+            seconds = time.monotonic() - start
+            for number in numbers:
+                launch = measure(stages, cell, number, rounds)
+                record = {"cell": cell.id, "neighbour": neighbour, "group": group, "launch": launch}
+                record |= {"seconds": seconds, "fixed": all(stage.has_fixed_layout() for stage in stages)}
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                print(f"[{cell.id} {'busy' if neighbour else 'quiet'} {number + 1}/{launches}]", file=sys.stderr)
     finally:
-        stage.close()
+        for stage in stages:
+            stage.close()
 
 
 class _Neighbour:
@@ -121,89 +131,59 @@ class _Neighbour:
             self.process.wait()
 
 
-# -- the rules ----
-
-
-def gate(reference, ratios, bound, alpha):
-    """(whether launches show it slower, how many it took) for log-ratios in the order they were made."""
-    for count in bound["looks"]:
-        answer = decision(ratios[:count], reference, bound, alpha)
-        if answer is not None:
-            return answer == "slower", count
-    return False, bound["looks"][-1]
-
-
-def totals(rounds):
-    return np.array([seen["total"] for seen in rounds])
-
-
-def stored(rule, before, after):
-    """Whether a rule over the rounds of one stored launch and one later one calls it slower."""
-    a, b = totals(before), totals(after)
-    if rule == "min":
-        return b.min() > 1.05 * a.min()
-    if rule == "mean":
-        return b.mean() > 1.05 * a.mean()
-    error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
-    return (b.mean() - a.mean()) / error > Z
-
-
-RULES = {
-    "min": "`--benchmark-compare-fail=min:5%`",
-    "mean": "`--benchmark-compare-fail=mean:5%`",
-    "z": "stored z-test at 1 %",
-}
-
-
-def rates(launches, level, generator):
-    """{rule: share of draws that call B slower at `level`}, and the gate's mean number of launches."""
-    bound = of_metric(bounds()["pairs"], "decode")
-    side_by_side = Reference()
-    alpha = share_of(bound["session_alpha"], SESSION_CELLS)
-    ratios = np.array(
-        [launch_ratios(launch[str(level)]["B"], launch[str(level)]["A"])["decode"] for launch in launches]
-    )
-    answers = [
-        gate(side_by_side, list(generator.choice(ratios, bound["looks"][-1])), bound, alpha) for _ in range(DRAWS)
-    ]
-    found = {"gate": float(np.mean([slower for slower, _ in answers]))}
-    pairs = [generator.choice(len(launches), 2, replace=False) for _ in range(DRAWS)]
-    for rule in RULES:
-        found[rule] = float(
-            np.mean([stored(rule, launches[i][str(level)]["A"], launches[j][str(level)]["B"]) for i, j in pairs])
-        )
-    return found, float(np.mean([count for _, count in answers])), ratios
-
-
-def evaluated(path):
-    """{(cell, neighbour): (launches, {level: what `rates` gives})} of launches.jsonl."""
-    generator, groups = np.random.default_rng(SEED), {}
+def read(path):
+    """{(cell, neighbour): [Launch]} of launches.jsonl."""
+    groups = {}
     for line in path.read_text().splitlines():
-        record = json.loads(line)
-        groups.setdefault((record["cell"], record["neighbour"]), []).append(record["launch"])
+        seen = json.loads(line)
+        launch = Launch(seen["group"], seen["seconds"], seen["launch"])
+        groups.setdefault((seen["cell"], seen["neighbour"]), []).append(launch)
+    return groups
+
+
+def judged(groups):
+    """{(cell, neighbour): (launches, rates, counts)} of what `read` gives; see latency_rules.evaluated."""
+    generator = np.random.default_rng(SEED)
     return {
-        key: (launches, {level: rates(launches, level, generator) for level in LEVELS})
+        key: (launches, *evaluated(launches, [str(level) for level in LEVELS], generator))
         for key, launches in groups.items()
     }
 
 
 def table(groups):
-    """Lines of Markdown for what `evaluated` gives."""
+    """Lines of Markdown for what `judged` gives."""
     heads = [f"+{level:.0%}" if level else "identical" for level in LEVELS]
     yield f"| cell | neighbour | rule | {' | '.join(heads)} | launches (identical, +3%) |"
     yield f"|---|---|---|{'---|' * len(heads)}---|"
-    for (cell, neighbour), (launches, columns) in groups.items():
+    for (cell, neighbour), (_, rates, counts) in groups.items():
         where = f"| {cell.removesuffix('-cpu-single')} | {'bursty' if neighbour else 'none'}"
-        counts = f"{columns[0.0][1]:.1f}, {columns[0.03][1]:.1f}"
-        names = {"gate": f"paired launches (n = {len(launches)})", **RULES}
-        for rule, name in names.items():
-            row = " | ".join(f"{columns[level][0][rule]:.1%}" for level in LEVELS)
-            yield f"{where} | {name} | {row} | {counts if rule == 'gate' else ''} |"
-        spread = stats.median_abs_deviation(columns[0.0][2], scale="normal")
-        yield f"{where} | spread of a launch: {spread:.2%} | | | | | | | |"
+        took = f"{counts['0.0']:.1f}, {counts['0.03']:.1f}"
+        for rule, name in RULES.items():
+            row = " | ".join(_rate(*rates[str(level)][rule]) for level in LEVELS)
+            yield f"{where} | {name} | {row} | {took if rule == 'gate' else ''} |"
 
 
-COLOURS = {"gate": "#1b7837", "min": "#c0392b", "mean": "#e08214", "z": "#6a51a3"}
+def _rate(rate, low, high):
+    return f"{rate:.1%} [{low:.0%}, {high:.0%}]"
+
+
+def notes(groups):
+    """A line for each cell and neighbour: how the launches spread, and how many whole sessions cried wolf."""
+    for (cell, neighbour), (launches, _, _) in groups.items():
+        sessions = Sessions(launches, np.random.default_rng(SEED))
+        ratios = np.array([launch.ratio("0.0") for launch in launches])
+        orders = [np.median(ratios[place::2]) for place in (0, 1)]
+        within = [stats.median_abs_deviation(ratios[place::2], scale="normal") for place in (0, 1)]
+        alarms = sessions.alarms(WHOLE_SESSIONS)
+        yield (
+            f"{cell}, {'bursty' if neighbour else 'no'} neighbour: {len(launches)} launches in {len(sessions.groups)} "
+            f"groups, spread {np.mean(within):.2%}, {abs(orders[0] - orders[1]):.2%} between the orders of starting, "
+            f"at most {sessions.most} in the time of a suspect; "
+            f"{alarms} of {WHOLE_SESSIONS} sessions of identical code raise an alarm"
+        )
+
+
+COLOURS = {"screened": "#1b7837", "gate": "#7fbf7b", "min": "#c0392b", "mean": "#e08214", "z": "#6a51a3"}
 WIDE, HIGH, LEFT, TOP = 430, 230, 46, 34  # of a panel, and its axes, in pixels
 
 
@@ -213,19 +193,19 @@ def drawing(groups):
     down = -(-len(groups) // across)
     yield f'<svg xmlns="http://www.w3.org/2000/svg" width="{across * WIDE}" height="{down * HIGH + 24}" '
     yield 'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
-    for place, ((cell, neighbour), (_, columns)) in enumerate(groups.items()):
+    for place, ((cell, neighbour), (_, rates, _)) in enumerate(groups.items()):
         yield f'<g transform="translate({place % across * WIDE},{place // across * HIGH})">'
-        yield from _panel(f"{cell}, {'bursty neighbour' if neighbour else 'no neighbour'}", columns)
+        yield from _panel(f"{cell}, {'bursty neighbour' if neighbour else 'no neighbour'}", rates)
         yield "</g>"
     for place, (rule, colour) in enumerate(COLOURS.items()):
-        name = {"gate": "paired launches", **RULES}[rule].replace("`", "")
-        x, y = 20 + place * 210, down * HIGH + 14
+        name = RULES[rule].replace("`", "")
+        x, y = 20 + place * 170, down * HIGH + 14
         yield f'<line x1="{x}" x2="{x + 18}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="2.5"/>'
         yield f'<text x="{x + 22}" y="{y}">{name.replace("--benchmark-compare-fail=", "stored ")}</text>'
     yield "</svg>"
 
 
-def _panel(title, columns):
+def _panel(title, rates):
     wide, high = WIDE - LEFT - 16, HIGH - TOP - 42
 
     def at(level, share):
@@ -241,7 +221,7 @@ def _panel(title, columns):
         yield f'<text x="{x:.1f}" y="{TOP + high + 15}" text-anchor="middle">{level * 100:g}</text>'
     yield f'<text x="{LEFT + wide / 2}" y="{TOP + high + 30}" text-anchor="middle">true slowdown of a step, %</text>'
     for rule, colour in COLOURS.items():
-        points = " ".join(at(level, columns[level][0][rule]) for level in LEVELS)
+        points = " ".join(at(level, rates[str(level)][rule][0]) for level in LEVELS)
         yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5" opacity="0.85"/>'
 
 
@@ -249,7 +229,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="eight launches of the first cell")
     parser.add_argument("--cells", default=",".join(CELLS))
-    parser.add_argument("--launches", type=int, default=30)
+    parser.add_argument("--launches", type=int, default=40)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="make the table from an earlier run's launches.jsonl"
@@ -263,8 +243,8 @@ def main():
         path = folder / "launches.jsonl"
         cells = options.cells.split(",")
         collect(cells[:1] if options.quick else cells, 8 if options.quick else options.launches, path)
-    groups = evaluated(path)
-    print("\n".join(table(groups)))
+    groups = judged(read(path))
+    print("\n".join([*table(groups), *notes(groups)]))
     if options.svg:
         options.svg.write_text("\n".join(drawing(groups)) + "\n")
     print(f"raw times: {path}")

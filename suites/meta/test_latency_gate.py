@@ -74,7 +74,7 @@ def test_a_planted_slowdown_is_measured_for_what_it_is():
     cell = next(cell for cell in load_matrix().all_cells() if cell.id == CELL)
     stage = Stage(Settings(faults={CELL: {"fault_after": "suites.meta.latency_faults:slowed"}}))
     try:
-        launches = [prove_latency.measure(stage, cell, number, 8, levels=(0.0, 0.1)) for number in range(6)]
+        launches = [prove_latency.measure([stage, stage], cell, number, 8, levels=(0.0, 0.1)) for number in range(6)]
     finally:
         stage.close()
     seen = {

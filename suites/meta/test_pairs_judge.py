@@ -11,13 +11,14 @@ from fixtures.judge import pairs
 from fixtures.judge.bounds import bounds
 from fixtures.judge.latency import counted
 from fixtures.judge.pairs import Reference
-from fixtures.pairing import PairedLaunches, ratio_metrics, references_of, share_of
-from suites.meta.prove_latency import gate
+from fixtures.pairing import PairedLaunches, layout_metric, ratio_metrics, references_of, share_of
+from suites.meta.latency_rules import gate
 
 BOUND = bounds()["pairs"]
 ALPHA = share_of(BOUND["session_alpha"], 100)
 SPREAD = 0.013  # of a launch's log-ratio
 SIDE_BY_SIDE = Reference()
+LAYOUT = 77
 
 
 def rounds(first, step, count=4, tokens=5):
@@ -92,7 +93,7 @@ def test_the_line_tells_the_verdict_and_what_it_rests_on(slower, count, verdict)
 
 
 def test_an_uncertain_accepted_ratio_takes_more_to_be_exceeded():
-    ratios = drawn(0.03, 24)
+    ratios = drawn(0.03, 30)
     assert pairs.decision(ratios, SIDE_BY_SIDE, BOUND, ALPHA) == "slower"
     assert pairs.decision(ratios, Reference(0.0, 0.01), BOUND, ALPHA) != "slower"
 
@@ -128,6 +129,13 @@ def accepted(launches=10.0, ratio=0.5):
     return Accepted(values, True, spreads={"paired_prefill": 0.03, "paired_decode": 0.01})
 
 
+class Fixed:
+    """A stage whose stacks lie where they always do."""
+
+    def has_fixed_layout(self):
+        return True
+
+
 class Launches(PairedLaunches):
     """Asks nobody: says what it would have asked for."""
 
@@ -151,30 +159,54 @@ COMPARING = dict(updating=False, comparing=True, launches=None)
     (COMPARING, 0.9, Accepted(None, False, same_machine=False), None),
 ])  # fmt: skip
 def test_suspects_get_launches_and_others_none(settings, decode, before, asked):
-    lines, _ = Launches(None, bound=BOUND, alpha=ALPHA, **settings)(latency(0.4, decode), {}, before, bounds())
+    lines, _ = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **settings)(
+        latency(0.4, decode), {}, before, bounds()
+    )
     assert (str(lines[0]) if lines else None) == asked
 
 
 def test_what_the_screen_finds_as_fast_as_before_is_no_suspect():
-    [line], _ = Launches(None, bound=BOUND, alpha=ALPHA, **COMPARING)(latency(0.4, 0.5), {}, accepted(), bounds())
+    [line], _ = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **COMPARING)(
+        latency(0.4, 0.5), {}, accepted(), bounds()
+    )
     assert (line.check, line.verdict) == ("screen", "PASS")
     assert "no suspect" in line.measured
 
 
 def test_accepting_without_launches_keeps_the_ratios_there_were():
-    _, kept = Launches(None, bound=BOUND, alpha=ALPHA, **UPDATING, launches=None)(
+    _, kept = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **UPDATING, launches=None)(
         latency(0.4, 0.5), {}, accepted(), bounds()
     )
     assert kept["paired_decode"] == (0.5, 0.01, "1")
 
 
-def test_what_was_accepted_comes_back_with_its_error():
-    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in drawn(0.0, 16)])
+def accepted_launches(launches, layout):
+    """What a later run finds of these launches, accepted in this memory layout."""
+    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in launches]) | layout_metric(layout)
     values = {name: value for name, (value, _, _) in metrics.items()}
-    before = Accepted(values, True, spreads={name: spread for name, (_, spread, _) in metrics.items()})
-    decode = references_of(before)["decode"]
-    assert decode.log_ratio == pytest.approx(pairs.estimate(drawn(0.0, 16)).median)
-    assert decode.error == pytest.approx(pairs.estimate(drawn(0.0, 16)).error)
+    return Accepted(values, True, spreads={name: spread for name, (_, spread, _) in metrics.items()})
+
+
+def test_what_was_accepted_comes_back_with_its_error():
+    decode = references_of(accepted_launches(drawn(0.0, 16), LAYOUT), BOUND, LAYOUT)["decode"]
+    seen = pairs.estimate(pairs.without_order(drawn(0.0, 16)))
+    assert decode.log_ratio == pytest.approx(seen.median)
+    assert decode.error == pytest.approx(seen.error)
+
+
+@pytest.mark.parametrize(("then", "now"), [(LAYOUT, LAYOUT + 1), (LAYOUT, None), (None, LAYOUT), (None, None)])
+def test_a_ratio_of_another_memory_layout_may_be_off_by_a_draw(then, now):
+    decode = references_of(accepted_launches(drawn(0.0, 16), then), BOUND, now)["decode"]
+    seen = pairs.estimate(pairs.without_order(drawn(0.0, 16)))
+    assert decode.error == pytest.approx(math.hypot(seen.error, BOUND["layout"]))
+
+
+def test_who_started_first_is_no_slowdown():
+    order = [0.02, -0.02] * 15
+    values = [a + b for a, b in zip(order, drawn(0.0, 30, spread=0.002), strict=True)]
+    assert pairs.estimate(pairs.without_order(values)).spread < 0.004
+    assert pairs.decision(values, SIDE_BY_SIDE, BOUND, ALPHA) == "sound"
+    assert pairs.decision([value + 0.01 for value in values], SIDE_BY_SIDE, BOUND, ALPHA) == "slower"
 
 
 def test_the_runs_false_alarms_are_shared_among_its_cells_and_metrics():

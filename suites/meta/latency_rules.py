@@ -1,0 +1,158 @@
+"""What each rule would have said of measured launches: the gate with screen, accepted ratio and time limit, and others.
+
+A session is drawn from launches: its accepted ratio from those of one group of processes, the screen and the launches
+that confirm from those of another, as an accepted ratio and a later run never share their processes.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import stats
+
+from fixtures.judge.bounds import bounds
+from fixtures.judge.pairs import (
+    Reference,
+    decision,
+    error_of_median,
+    launch_ratios,
+    of_metric,
+    spread_of,
+    without_order,
+)
+from fixtures.pairing import share_of
+
+DRAWS = 2000
+SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the session's false alarms
+ACCEPTED = 30  # launches behind an accepted ratio
+Z = float(stats.norm.isf(0.01))
+RULES = {
+    "screened": "the gate (screen, then launches)",
+    "gate": "its launches, of any suspect",
+    "min": "`--benchmark-compare-fail=min:5%`",
+    "mean": "`--benchmark-compare-fail=mean:5%`",
+    "z": "stored z-test at 1 %",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """One measured launch: `rounds` {level: {"A": rounds, "B": rounds}}, seconds for one level, and its group."""
+
+    group: int
+    seconds: float
+    rounds: dict
+
+    def ratio(self, level):
+        """Log-ratio of the decode, B over A."""
+        return launch_ratios(self.rounds[level]["B"], self.rounds[level]["A"])["decode"]
+
+
+def gate(reference, ratios, bound, alpha):
+    """(whether launches show it slower, how many it took) for log-ratios in the order they were made."""
+    for count in (look for look in bound["looks"] if look <= len(ratios)):
+        answer = decision(ratios[:count], reference, bound, alpha)
+        if answer is not None:
+            return answer == "slower", count
+    return False, len(ratios)
+
+
+def stored(rule, before, after):
+    """Whether a rule over the rounds of one stored launch and one later one calls it slower."""
+    a, b = (np.array([seen["total"] for seen in rounds]) for rounds in (before, after))
+    if rule == "min":
+        return b.min() > 1.05 * a.min()
+    if rule == "mean":
+        return b.mean() > 1.05 * a.mean()
+    error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+    return (b.mean() - a.mean()) / error > Z
+
+
+class Sessions:
+    """Draws of sessions from launches in the order they were made, which alternates in who starts first."""
+
+    def __init__(self, launches, generator):
+        self.launches, self.generator = launches, generator
+        self.bound = of_metric(bounds()["pairs"], "decode")
+        self.alpha = share_of(self.bound["session_alpha"], SESSION_CELLS)
+        self.groups = sorted({launch.group for launch in launches})
+        self.most = min(self.bound["looks"][-1], int(self.bound["seconds"] / np.median([x.seconds for x in launches])))
+        self._ratios = {}
+
+    def _of(self, level, group):
+        """([launches that A started first in], [B first]) as log-ratios."""
+        if (level, group) not in self._ratios:
+            found = [launch.ratio(level) for launch in self.launches if launch.group == group]
+            self._ratios[level, group] = np.array(found[::2]), np.array(found[1::2])
+        return self._ratios[level, group]
+
+    def _drawn(self, level, group, count):
+        """So many log-ratios of a group, in turn A first and B first."""
+        found = np.empty(count)
+        for start in (0, 1):
+            found[start::2] = self.generator.choice(self._of(level, group)[start], len(found[start::2]))
+        return found
+
+    def alarms(self, sessions):
+        """How many of so many whole sessions of identical code raise any alarm, every cell of them a suspect."""
+        return sum(any(self._false() for _ in range(SESSION_CELLS)) for _ in range(sessions))
+
+    def _false(self):
+        then, now = self.generator.permutation(self.groups)[:2] if len(self.groups) > 1 else self.groups * 2
+        accepted = estimate_of(self._drawn("0.0", then, ACCEPTED))
+        return gate(accepted, list(self._drawn("0.0", now, self.most)), self.bound, self.alpha)[0]
+
+    def outcomes(self, level, draws=DRAWS):
+        """{rule: [whether it called B slower at `level`, by draw]}, and [launches that the gate took]."""
+        found, counts = {rule: [] for rule in RULES}, []
+        for _ in range(draws):
+            then, now = self.generator.permutation(self.groups)[:2] if len(self.groups) > 1 else self.groups * 2
+            accepted = estimate_of(self._drawn("0.0", then, ACCEPTED))
+            screen = self.generator.choice(self._drawn(level, now, 2)) - accepted.log_ratio
+            slower, count = gate(accepted, list(self._drawn(level, now, self.most)), self.bound, self.alpha)
+            found["gate"].append(slower)
+            found["screened"].append(slower and screen > math.log1p(self.bound["suspect"]))
+            counts.append(count)
+            first, second = self.generator.choice(len(self.launches), 2, replace=False)
+            rounds = self.launches[first].rounds[level]["A"], self.launches[second].rounds[level]["B"]
+            for rule in ("min", "mean", "z"):
+                found[rule].append(stored(rule, *rounds))
+        return found, counts
+
+
+def estimate_of(ratios):
+    """The Reference that these launches would be accepted as."""
+    steady = without_order(ratios)
+    return Reference(float(np.median(steady)), error_of_median(spread_of(steady), len(steady)))
+
+
+def evaluated(launches, levels, generator, resamples=20):
+    """{level: {rule: (rate, low, high)}} of Launches, and {level: mean number of launches that the gate took}.
+
+    low and high, the extremes of `resamples`, are of what the measured launches leave open: they are drawn again
+    themselves, within their groups, and sessions from those.
+    """
+    rates, counts = {}, {}
+    for level in levels:
+        found, took = Sessions(launches, generator).outcomes(level)
+        rates[level] = {rule: [float(np.mean(seen))] for rule, seen in found.items()}
+        counts[level] = float(np.mean(took))
+        again = {rule: [] for rule in RULES}
+        for _ in range(resamples):
+            drawn = Sessions(redrawn(launches, generator), generator)
+            for rule, seen in drawn.outcomes(level, DRAWS // 10)[0].items():
+                again[rule].append(np.mean(seen))
+        for rule, values in again.items():
+            rates[level][rule] += [float(min(values)), float(max(values))]
+    return rates, counts
+
+
+def redrawn(launches, generator):
+    """As many launches, drawn with replacement from those of the same group and order of starting."""
+    kinds, found = {}, []
+    for group in sorted({launch.group for launch in launches}):
+        of_group = [launch for launch in launches if launch.group == group]
+        for place in range(len(of_group)):
+            kinds[group, place % 2] = of_group[place % 2 :: 2]
+            found.append(kinds[group, place % 2][generator.integers(len(kinds[group, place % 2]))])
+    return found
