@@ -87,10 +87,12 @@ class Sessions:
         return self._ratios[level, group]
 
     def _drawn(self, level, group, count):
-        """So many log-ratios of a group, in turn A first and B first."""
+        """So many log-ratios of a group, in turn A first and B first; each launch once before any comes again."""
         found = np.empty(count)
         for start in (0, 1):
-            found[start::2] = self.generator.choice(self._of(level, group)[start], len(found[start::2]))
+            seen, wanted = self._of(level, group)[start], len(found[start::2])
+            orders = [self.generator.permutation(seen) for _ in range(-(-wanted // len(seen)))]
+            found[start::2] = np.concatenate(orders)[:wanted]
         return found
 
     def alarms(self, sessions):
