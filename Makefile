@@ -8,7 +8,7 @@ ARGS ?= -m llama2 --benchmark-compare
 QUESTIONS := suites/test_generation.py suites/test_latency.py suites/test_quantization.py suites/test_distributed.py \
 	suites/test_accuracy.py
 
-.PHONY: .venv qualify test lint lock bench prove-accuracy prove-latency clean
+.PHONY: .venv qualify test lint lock bench fuzz prove-accuracy prove-latency clean
 
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(QUESTIONS) $(ARGS)
@@ -20,6 +20,10 @@ test: .venv/.installed lint
 lint: .venv/.installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+# Takes about a quarter of an hour.
+fuzz: .venv/.installed
+	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/test_fuzz.py --hypothesis-show-statistics
 
 bench: .venv/.installed
 	.venv/bin/python -m pytest --benchmark-only suites/meta

@@ -33,9 +33,9 @@ def header(folder, **entry):
 
 
 @pytest.mark.parametrize(("entry", "words"), [
-    ({"shape": [2, 4]}, "gives a a place that does not fit its shape"),
-    ({"data_offsets": [-8, 24]}, "gives a a place that does not fit its shape"),
-    ({"data_offsets": [0]}, "no valid safetensors header"),
+    ({"shape": [2, 4]}, "gives 'a' a place that does not fit its shape"),
+    ({"data_offsets": [-8, 24]}, "gives 'a' the place"),
+    ({"data_offsets": [0]}, "gives 'a' the place"),
     ({"shape": [2, 6], "data_offsets": [0, 48]}, "its header promises"),
 ])  # fmt: skip
 def test_a_header_that_does_not_fit_is_refused(folder, entry, words):
@@ -46,7 +46,7 @@ def test_a_header_that_does_not_fit_is_refused(folder, entry, words):
 
 @pytest.mark.parametrize(("name", "text", "words"), [
     ("config.json", "[1]", "is no JSON object"),
-    ("config.json", "[" * 100_000, "nested too deeply"),
+    ("config.json", "[" * 100_000, "nested more than 64 levels deep"),
     ("model.safetensors.index.json", '{"weight_map": null}', "no weight_map"),
     ("model.safetensors.index.json", '{"weight_map": {"a": "../b"}}', "outside the folder"),
 ])  # fmt: skip

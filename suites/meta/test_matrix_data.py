@@ -125,7 +125,7 @@ def test_a_missing_file_and_an_unreadable_one_are_told(folder):
     with pytest.raises(MatrixError, match=r"platforms.toml: there is no such file; "):
         load_matrix(folder)
     (folder / P).write_bytes(b"schema = 1 # \xff")
-    with pytest.raises(MatrixError, match=r"not UTF-8 at byte 13; "):
+    with pytest.raises(MatrixError, match=r"line 1 is not UTF-8; "):
         load_matrix(folder)
 
 
