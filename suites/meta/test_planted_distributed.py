@@ -21,7 +21,7 @@ PLANTED = {
     ("tp_sharding", "phi-3.5-mini"): ("after", "asleep_in_decode", "HANG", "runs", "HANG", "rank 1: no answer"),
     ("tp_sharding", "qwen2-7b"): ("first", "never_arrives", "HANG", "runs", "HANG", "rank 1: no answer"),
     ("tp_sharding", "qwen2-7b-instruct"): ("first", "wrong_world", "FAIL", "runs", "FAIL", "WORLD_SIZE=3, RANK=1"),
-    ("tp_sharding", "qwen2.5-7b"): ("first", "port_taken", "FAIL", "runs", "FAIL", "EADDRINUSE"),
+    ("tp_sharding", "qwen2.5-7b"): ("first", "port_taken", "FAIL", "runs", "FAIL", "Address already in use"),
     ("tp_torchrun", "gpt-j-6b"): ("after", "killed_in_decode", "CRASHED", "runs", "CRASHED", "rank 1: SIGKILL"),
 }
 SOUND = [("tp_sharding", "qwen3-4b"), ("tp_torchrun", "opt-6.7b")]  # run after all of them
