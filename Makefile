@@ -21,7 +21,7 @@ lint: .venv/.installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-# Takes about a quarter of an hour.
+# Spoils every kind of file this many times, by chance; takes its time.
 fuzz: .venv/.installed
 	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/test_fuzz.py --hypothesis-show-statistics
 

@@ -100,18 +100,24 @@ class Sessions:
         return sum(any(self._false() for _ in range(SESSION_CELLS)) for _ in range(sessions))
 
     def _false(self):
+        accepted, now = self._accepted()
+        return self._gate(accepted, "0.0", now)[0]
+
+    def _accepted(self):
+        """(what a session accepted, the group of a later one)."""
         then, now = self.generator.permutation(self.groups)[:2] if len(self.groups) > 1 else self.groups * 2
-        accepted = estimate_of(self._drawn("0.0", then, ACCEPTED))
-        return gate(accepted, list(self._drawn("0.0", now, self.most)), self.bound, self.alpha)[0]
+        return estimate_of(self._drawn("0.0", then, ACCEPTED)), now
+
+    def _gate(self, accepted, level, now):
+        return gate(accepted, list(self._drawn(level, now, self.most)), self.bound, self.alpha)
 
     def outcomes(self, level, draws=DRAWS):
         """{rule: [whether it called B slower at `level`, by draw]}, and [launches that the gate took]."""
         found, counts = {rule: [] for rule in RULES}, []
         for _ in range(draws):
-            then, now = self.generator.permutation(self.groups)[:2] if len(self.groups) > 1 else self.groups * 2
-            accepted = estimate_of(self._drawn("0.0", then, ACCEPTED))
+            accepted, now = self._accepted()
             screen = self.generator.choice(self._drawn(level, now, 2)) - accepted.log_ratio
-            slower, count = gate(accepted, list(self._drawn(level, now, self.most)), self.bound, self.alpha)
+            slower, count = self._gate(accepted, level, now)
             found["gate"].append(slower)
             found["screened"].append(slower and screen > math.log1p(self.bound["suspect"]))
             counts.append(count)

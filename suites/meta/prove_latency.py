@@ -29,7 +29,7 @@ from fixtures.matrix import load_matrix
 from suites.meta.latency_rules import RULES, Launch, Sessions, evaluated
 
 LEVELS = (0.0, 0.02, 0.03, 0.05)
-CELLS = ("llama-2-7b-bf16-cpu-single", "smollm2-135m-bf16-cpu-single")
+CELL = "llama-2-7b-bf16-cpu-single"
 # Half a second of work and half a second of rest, on one core at a time.
 NEIGHBOUR = """
 import time
@@ -107,8 +107,7 @@ def _collect_group(cell, neighbour, group, numbers, launches, out):
             seconds = time.monotonic() - start
             for number in numbers:
                 launch = measure(stages, cell, number, rounds)
-                record = {"cell": cell.id, "neighbour": neighbour, "group": group, "launch": launch}
-                record |= {"seconds": seconds, "fixed": all(stage.has_fixed_layout() for stage in stages)}
+                record = {"cell": cell.id, "neighbour": neighbour, "group": group, "seconds": seconds, "launch": launch}
                 file.write(json.dumps(record) + "\n")
                 file.flush()
                 print(f"[{cell.id} {'busy' if neighbour else 'quiet'} {number + 1}/{launches}]", file=sys.stderr)
@@ -228,7 +227,7 @@ def _panel(title, rates):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="eight launches of the first cell")
-    parser.add_argument("--cells", default=",".join(CELLS))
+    parser.add_argument("--cells", default=CELL)
     parser.add_argument("--launches", type=int, default=90)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument(

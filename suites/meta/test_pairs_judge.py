@@ -132,7 +132,7 @@ def accepted(launches=10.0, ratio=0.5):
 class Fixed:
     """A stage whose stacks lie where they always do."""
 
-    def has_fixed_layout(self):
+    def has_fixed_layout(self, cell):
         return True
 
 
@@ -207,6 +207,13 @@ def test_who_started_first_is_no_slowdown():
     assert pairs.estimate(pairs.without_order(values)).spread < 0.004
     assert pairs.decision(values, SIDE_BY_SIDE, BOUND, ALPHA) == "sound"
     assert pairs.decision([value + 0.01 for value in values], SIDE_BY_SIDE, BOUND, ALPHA) == "slower"
+
+
+@pytest.mark.parametrize(("launches", "level", "most"), [(6, 0.0157, BOUND["beta"]), (30, 0.01, 0.02)])
+def test_removing_the_order_costs_at_most_what_the_bounds_leave_for_it(launches, level, most):
+    generator = np.random.default_rng(5)
+    seen = [pairs.p_above(pairs.without_order(generator.normal(size=launches)), 0.0) for _ in range(6000)]
+    assert np.mean(np.array(seen) <= level) < most
 
 
 def test_the_runs_false_alarms_are_shared_among_its_cells_and_metrics():
