@@ -201,6 +201,14 @@ def test_a_ratio_of_another_memory_layout_may_be_off_by_a_draw(then, now):
     assert decode.error == pytest.approx(math.hypot(seen.error, BOUND["layout"]))
 
 
+@pytest.mark.parametrize(("layouts", "part"), [(0, 1.0), (1, 1.0), (4, 0.5)])
+def test_layouts_drawn_anew_average_out(layouts, part):
+    drawn_anew = pairs.layout_references(BOUND, layouts)
+    assert {name: found.error for name, found in drawn_anew.items()} == dict.fromkeys(
+        pairs.METRICS, part * BOUND["layout"]
+    )
+
+
 def test_who_started_first_is_no_slowdown():
     order = [0.02, -0.02] * 15
     values = [a + b for a, b in zip(order, drawn(0.0, 30, spread=0.002), strict=True)]
