@@ -13,4 +13,4 @@ pytestmark = pytest.mark.cells(against=True)
 def test_against(cell, verdict, stage, grid, questions, other_stack, alpha):
     """Paired launches of the same cell under both stacks, the error of both stacks' logits, and scores."""
     measured = measure_against(stage, other_stack, cell, grid, questions, bounds()["pairs"], alpha)
-    verdict(judge_against(measured, bounds(), alpha), ratio_metrics(measured.launches))
+    verdict(judge_against(measured, bounds(), alpha), ratio_metrics(measured.launches, measured.layouts))

@@ -1,7 +1,7 @@
 """What each rule would have said of measured launches: the gate with screen, accepted ratio and time limit, and others.
 
-A session is drawn from launches: its accepted ratio from those of one group of processes, the screen and the launches
-that confirm from those of another, as an accepted ratio and a later run never share their processes.
+A session is drawn from launches: its accepted ratio from those of some memory layouts, the launches that confirm from
+those of others, as an accepted ratio and a later run never share their processes.
 """
 
 import dataclasses
@@ -10,12 +10,15 @@ import math
 import numpy as np
 from scipy import stats
 
+from fixtures.bench.plan import plan
 from fixtures.judge.bounds import bounds
 from fixtures.judge.pairs import (
     Reference,
     decision,
+    error_of_layouts,
     error_of_median,
     launch_ratios,
+    layouts_used,
     of_metric,
     spread_of,
     without_order,
@@ -69,13 +72,18 @@ def stored(rule, before, after):
 
 
 class Sessions:
-    """Draws of sessions from launches in the order they were made, which alternates in who starts first."""
+    """Draws of sessions from launches in the order they were made, which alternates in who starts first.
+
+    A group of launches is one memory layout. What a session accepts is of some groups and what a later one measures is
+    of others: half of them each, at most as many as the gate takes turns in.
+    """
 
     def __init__(self, launches, generator):
         self.launches, self.generator = launches, generator
         self.bound = of_metric(bounds()["pairs"], "decode")
         self.alpha = share_of(self.bound["session_alpha"], SESSION_CELLS)
         self.groups = sorted({launch.group for launch in launches})
+        self.layouts = max(1, min(plan()["pairs"]["layouts"], len(self.groups) // 2))
         self.most = min(self.bound["looks"][-1], int(self.bound["seconds"] / np.median([x.seconds for x in launches])))
         self._ratios = {}
 
@@ -86,27 +94,30 @@ class Sessions:
             self._ratios[level, group] = np.array(found[::2]), np.array(found[1::2])
         return self._ratios[level, group]
 
-    def _drawn(self, level, group, count):
-        """So many log-ratios of a group, in turn A first and B first; each launch once before any comes again."""
-        found = np.empty(count)
-        for start in (0, 1):
-            seen, wanted = self._of(level, group)[start], len(found[start::2])
-            orders = [self.generator.permutation(seen) for _ in range(-(-wanted // len(seen)))]
-            found[start::2] = np.concatenate(orders)[:wanted]
-        return found
+    def _drawn(self, level, groups, count):
+        """So many log-ratios, twice in a row from each group, A first and B first; none twice before all were drawn."""
+        found, left = [], {}
+        for number in range(count):
+            key = groups[number // 2 % len(groups)], number % 2
+            if not left.get(key):
+                left[key] = list(self.generator.permutation(self._of(level, key[0])[key[1]]))
+            found.append(left[key].pop())
+        return np.array(found)
+
+    def _split(self):
+        """(groups that a session accepts, groups that a later one measures)."""
+        drawn = self.generator.permutation(self.groups)
+        return drawn[: self.layouts], drawn[-self.layouts :]
 
     def alarms(self, sessions):
         """How many of so many whole sessions of identical code raise any alarm, every cell of them a suspect."""
-        return sum(any(self._false() for _ in range(SESSION_CELLS)) for _ in range(sessions))
+        return sum(self._any_false(*self._split()) for _ in range(sessions))
 
-    def _false(self):
-        accepted, now = self._accepted()
-        return self._gate(accepted, "0.0", now)[0]
+    def _any_false(self, then, now):
+        return any(self._gate(self._accepted(then), "0.0", now)[0] for _ in range(SESSION_CELLS))
 
-    def _accepted(self):
-        """(what a session accepted, the group of a later one)."""
-        then, now = self.generator.permutation(self.groups)[:2] if len(self.groups) > 1 else self.groups * 2
-        return estimate_of(self._drawn("0.0", then, ACCEPTED)), now
+    def _accepted(self, groups):
+        return estimate_of(self._drawn("0.0", groups, ACCEPTED), self.bound["layout"], self.layouts)
 
     def _gate(self, accepted, level, now):
         return gate(accepted, list(self._drawn(level, now, self.most)), self.bound, self.alpha)
@@ -115,8 +126,9 @@ class Sessions:
         """{rule: [whether it called B slower at `level`, by draw]}, and [launches that the gate took]."""
         found, counts = {rule: [] for rule in RULES}, []
         for _ in range(draws):
-            accepted, now = self._accepted()
-            screen = self.generator.choice(self._drawn(level, now, 2)) - accepted.log_ratio
+            then, now = self._split()
+            accepted = self._accepted(then)
+            screen = self._drawn(level, self.generator.permutation(self.groups), 1)[0] - accepted.log_ratio
             slower, count = self._gate(accepted, level, now)
             found["gate"].append(slower)
             found["screened"].append(slower and screen > math.log1p(self.bound["suspect"]))
@@ -128,17 +140,19 @@ class Sessions:
         return found, counts
 
 
-def estimate_of(ratios):
-    """The Reference that these launches would be accepted as."""
+def estimate_of(ratios, layout, layouts):
+    """The Reference that these launches would be accepted as, of `layouts` memory layouts that spread by `layout`."""
     steady = without_order(ratios)
-    return Reference(float(np.median(steady)), error_of_median(spread_of(steady), len(steady)))
+    error = error_of_median(spread_of(steady), len(steady))
+    error = math.hypot(error, error_of_layouts(layout, len(steady), layouts_used(len(steady), layouts)))
+    return Reference(float(np.median(steady)), error, layout, layouts)
 
 
 def evaluated(launches, levels, generator, resamples=20):
     """{level: {rule: (rate, low, high)}} of Launches, and {level: mean number of launches that the gate took}.
 
-    low and high, the extremes of `resamples`, are of what the measured launches leave open: they are drawn again
-    themselves, within their groups, and sessions from those.
+    low and high, the extremes of `resamples`, are of what the measured launches leave open: groups are drawn from them
+    again, and launches within these, and sessions from those.
     """
     rates, counts = {}, {}
     for level in levels:
@@ -156,11 +170,13 @@ def evaluated(launches, levels, generator, resamples=20):
 
 
 def redrawn(launches, generator):
-    """As many launches, drawn with replacement from those of the same group and order of starting."""
-    kinds, found = {}, []
-    for group in sorted({launch.group for launch in launches}):
-        of_group = [launch for launch in launches if launch.group == group]
-        for place in range(len(of_group)):
-            kinds[group, place % 2] = of_group[place % 2 :: 2]
-            found.append(kinds[group, place % 2][generator.integers(len(kinds[group, place % 2]))])
+    """As many groups of launches, drawn with replacement, of launches drawn so within each order of starting."""
+    groups, found = {}, []
+    for launch in launches:
+        groups.setdefault(launch.group, []).append(launch)
+    for number, drawn in enumerate(generator.choice(sorted(groups), len(groups))):
+        own = groups[drawn]
+        for place in range(len(own)):
+            alike = own[place % 2 :: 2]
+            found.append(dataclasses.replace(alike[generator.integers(len(alike))], group=number))
     return found

@@ -7,7 +7,7 @@ makes the table again without measuring.
 
 All rules see the same launches. Each launch times side A and side B in alternation, B at every level in turn, so a
 level costs rounds and not launches. The sides are processes of two zygotes each, which are started anew for every group
-of launches. What sessions would have made of them is drawn in suites.meta.latency_rules.
+of launches: another memory layout. What sessions would have made of them is drawn in suites.meta.latency_rules.
 """
 
 import argparse
@@ -40,7 +40,7 @@ while True:
     time.sleep(0.5)
 """
 SEED = 11
-GROUP = 30  # launches of the same two zygotes: those of a session
+GROUP = 8  # launches of the same two zygotes: of one memory layout
 WHOLE_SESSIONS = 400
 
 
@@ -91,8 +91,10 @@ def collect(cells, launches, out):
 
 
 def _collect_group(cell, neighbour, group, numbers, launches, out):
-    settings = Settings(layout=0, faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}})
+    settings = Settings(faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}})
     stages = [Stage(settings), Stage(settings)]
+    for stage in stages:
+        stage.layout = group + 1
     try:
         stages[1].weights = stages[0].weights  # both read the same files
         stages[0].reference(cell)
@@ -103,7 +105,7 @@ def _collect_group(cell, neighbour, group, numbers, launches, out):
             stage.settle()
         with _Neighbour(neighbour), out.open("a") as file:
             start = time.monotonic()
-            Pairing(stages[0], cell, grid_for(cell)).launch(0)  # as the gate makes it, of one level
+            Pairing(stages[0], cell, grid_for(cell), layouts=1).launch(0)  # as the gate makes it, of one level
             seconds = time.monotonic() - start
             for number in numbers:
                 launch = measure(stages, cell, number, rounds)
@@ -228,7 +230,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="eight launches of the first cell")
     parser.add_argument("--cells", default=CELL)
-    parser.add_argument("--launches", type=int, default=90)
+    parser.add_argument("--launches", type=int, default=96)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="make the table from an earlier run's launches.jsonl"

@@ -11,14 +11,13 @@ from fixtures.judge import pairs
 from fixtures.judge.bounds import bounds
 from fixtures.judge.latency import counted
 from fixtures.judge.pairs import Reference
-from fixtures.pairing import PairedLaunches, layout_metric, ratio_metrics, references_of, share_of
+from fixtures.pairing import PairedLaunches, ratio_metrics, references_of, share_of
 from suites.meta.latency_rules import gate
 
 BOUND = bounds()["pairs"]
 ALPHA = share_of(BOUND["session_alpha"], 100)
 SPREAD = 0.013  # of a launch's log-ratio
 SIDE_BY_SIDE = Reference()
-LAYOUT = 77
 
 
 def rounds(first, step, count=4, tokens=5):
@@ -129,11 +128,11 @@ def accepted(launches=10.0, ratio=0.5):
     return Accepted(values, True, spreads={"paired_prefill": 0.03, "paired_decode": 0.01})
 
 
-class Fixed:
-    """A stage whose stacks lie where they always do."""
+class Forking:
+    """A stage that starts the ranks of cells itself."""
 
-    def has_fixed_layout(self, cell):
-        return True
+    def is_launched(self, cell):
+        return False
 
 
 class Launches(PairedLaunches):
@@ -159,54 +158,50 @@ COMPARING = dict(updating=False, comparing=True, launches=None)
     (COMPARING, 0.9, Accepted(None, False, same_machine=False), None),
 ])  # fmt: skip
 def test_suspects_get_launches_and_others_none(settings, decode, before, asked):
-    lines, _ = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **settings)(
-        latency(0.4, decode), {}, before, bounds()
-    )
+    lines, _ = Launches(Forking(), bound=BOUND, alpha=ALPHA, **settings)(latency(0.4, decode), {}, before, bounds())
     assert (str(lines[0]) if lines else None) == asked
 
 
 def test_what_the_screen_finds_as_fast_as_before_is_no_suspect():
-    [line], _ = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **COMPARING)(
-        latency(0.4, 0.5), {}, accepted(), bounds()
-    )
+    [line], _ = Launches(Forking(), bound=BOUND, alpha=ALPHA, **COMPARING)(latency(0.4, 0.5), {}, accepted(), bounds())
     assert (line.check, line.verdict) == ("screen", "PASS")
     assert "no suspect" in line.measured
 
 
 def test_accepting_without_launches_keeps_the_ratios_there_were():
-    _, kept = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **UPDATING, launches=None)(
+    _, kept = Launches(Forking(), bound=BOUND, alpha=ALPHA, **UPDATING, launches=None)(
         latency(0.4, 0.5), {}, accepted(), bounds()
     )
     assert kept["paired_decode"] == (0.5, 0.01, "1")
 
 
-def accepted_launches(launches, layout):
-    """What a later run finds of these launches, accepted in this memory layout."""
-    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in launches]) | layout_metric(layout)
+def accepted_launches(launches, layouts):
+    """What a later run finds of these launches, accepted in so many memory layouts."""
+    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in launches], layouts)
     values = {name: value for name, (value, _, _) in metrics.items()}
     return Accepted(values, True, spreads={name: spread for name, (_, spread, _) in metrics.items()})
 
 
-def test_what_was_accepted_comes_back_with_its_error():
-    decode = references_of(accepted_launches(drawn(0.0, 16), LAYOUT), BOUND, LAYOUT)["decode"]
+@pytest.mark.parametrize(("layouts", "shared"), [(1, 1 - 1 / 16), (4, 1 / 4 - 1 / 16), (8, 1 / 8 - 1 / 16)])
+def test_what_was_accepted_comes_back_with_its_error_and_that_of_its_few_layouts(layouts, shared):
+    decode = references_of(accepted_launches(drawn(0.0, 16), layouts), BOUND, 6)["decode"]
     seen = pairs.estimate(pairs.without_order(drawn(0.0, 16)))
     assert decode.log_ratio == pytest.approx(seen.median)
-    assert decode.error == pytest.approx(seen.error)
+    assert decode.error == pytest.approx(math.hypot(seen.error, BOUND["layout"] * math.sqrt(shared)))
 
 
-@pytest.mark.parametrize(("then", "now"), [(LAYOUT, LAYOUT + 1), (LAYOUT, None), (None, LAYOUT), (None, None)])
-def test_a_ratio_of_another_memory_layout_may_be_off_by_a_draw(then, now):
-    decode = references_of(accepted_launches(drawn(0.0, 16), then), BOUND, now)["decode"]
-    seen = pairs.estimate(pairs.without_order(drawn(0.0, 16)))
-    assert decode.error == pytest.approx(math.hypot(seen.error, BOUND["layout"]))
+@pytest.mark.parametrize(("launches", "layouts", "used"), [(6, 6, 3), (7, 6, 4), (30, 6, 6), (30, 1, 1)])
+def test_each_layout_is_used_twice_in_a_row(launches, layouts, used):
+    assert pairs.layouts_used(launches, layouts) == used
+    asked = pairs.Reference(0.0, 0.0, 0.01, layouts).error_beside(launches)
+    assert asked == pytest.approx(0.01 * math.sqrt(1 / used - 1 / launches))
 
 
-@pytest.mark.parametrize(("layouts", "part"), [(0, 1.0), (1, 1.0), (4, 0.5)])
-def test_layouts_drawn_anew_average_out(layouts, part):
-    drawn_anew = pairs.layout_references(BOUND, layouts)
-    assert {name: found.error for name, found in drawn_anew.items()} == dict.fromkeys(
-        pairs.METRICS, part * BOUND["layout"]
-    )
+def test_launches_in_few_layouts_have_to_be_slower_by_more():
+    seen, alpha = drawn(0.02, 30), 1e-4
+    few, many = (pairs.layout_references(BOUND, layouts)["decode"] for layouts in (1, 12))
+    assert pairs.decision(seen, many, BOUND, alpha) == "slower"
+    assert pairs.decision(seen, few, BOUND, alpha) is None
 
 
 def test_who_started_first_is_no_slowdown():
