@@ -32,8 +32,9 @@ LEVELS = (0.0, 0.02, 0.03, 0.05)
 CELL = "llama-2-7b-bf16-cpu-single"
 # Half a second of work and half a second of rest, on one core at a time.
 NEIGHBOUR = """
-import time
-while True:
+import os, time
+parent = os.getppid()
+while os.getppid() == parent:
     end = time.time() + 0.5
     while time.time() < end:
         pass

@@ -138,7 +138,7 @@ class Forking:
 class Launches(PairedLaunches):
     """Asks nobody: says what it would have asked for."""
 
-    def _confirm(self, measured, references, why):
+    def _confirm(self, measured, references, why, undisturbed):
         return [why], {}
 
     def _accept(self, measured):
@@ -202,6 +202,14 @@ def test_launches_in_few_layouts_have_to_be_slower_by_more():
     few, many = (pairs.layout_references(BOUND, layouts)["decode"] for layouts in (1, 12))
     assert pairs.decision(seen, many, BOUND, alpha) == "slower"
     assert pairs.decision(seen, few, BOUND, alpha) is None
+
+
+def test_the_devices_own_clock_counts_where_both_sides_have_it():
+    host, device = rounds(0.1, 0.01), rounds(0.1, 0.02)
+    both = [{**seen, "device": other["tokens"]} for seen, other in zip(host, device, strict=True)]
+    assert pairs.launch_ratios(both, host)["decode"] == pytest.approx(0.0)
+    plain = [{**seen, "device": seen["tokens"]} for seen in host]
+    assert pairs.launch_ratios(both, plain)["decode"] == pytest.approx(math.log(2))
 
 
 def test_who_started_first_is_no_slowdown():
