@@ -52,6 +52,7 @@ def test_a_slowdown_fails_its_own_test_and_names_the_metric(slowed):
     for words in ("%", "launches", "smallest detectable", "budget 5 %"):
         assert words in line
     assert "paired launches decide" in run.line(latency(CELL), "screen")
+    assert "--benchmark-compare" in next(line for line in run.output.splitlines() if "reproduce: " in line)
 
 
 def test_the_failure_is_what_the_next_run_asks_first(slowed):
