@@ -9,7 +9,7 @@ from fixtures.benchmark_traps import why_in_parallel
 from fixtures.judge.against import judge_against
 from fixtures.judge.bounds import bounds
 from fixtures.judge.latency import not_timed
-from fixtures.pairing import ratio_metrics
+from fixtures.pairing import Way, ratio_metrics
 
 pytestmark = pytest.mark.cells(against=True)
 
@@ -20,4 +20,6 @@ def test_against(cell, verdict, stage, grid, questions, other_stack, alpha):
     if reason:
         verdict(not_timed(reason))
     measured = measure_against(stage, other_stack, cell, grid, questions, bounds()["pairs"], alpha)
-    verdict(judge_against(measured, bounds(), alpha), ratio_metrics(measured.launches, measured.layouts))
+    verdict(
+        judge_against(measured, bounds(), alpha), ratio_metrics(measured.launches, Way("against", measured.layouts))
+    )

@@ -1,7 +1,7 @@
 """What each rule would have said of measured launches: the gate with screen, accepted ratio and time limit, and others.
 
-A session is drawn from launches: its accepted ratio from those of some memory layouts, the launches that confirm from
-those of others, as an accepted ratio and a later run never share their processes.
+A session is drawn from launches: its accepted ratio from those of one group of processes, the screen and the launches
+that confirm from those of another, as an accepted ratio and a later run never share their processes.
 """
 
 import dataclasses
@@ -10,7 +10,6 @@ import math
 import numpy as np
 from scipy import stats
 
-from fixtures.bench.plan import plan
 from fixtures.judge.bounds import bounds
 from fixtures.judge.pairs import (
     Reference,
@@ -18,7 +17,6 @@ from fixtures.judge.pairs import (
     error_of_layouts,
     error_of_median,
     launch_ratios,
-    layouts_used,
     of_metric,
     spread_of,
     without_order,
@@ -74,8 +72,7 @@ def stored(rule, before, after):
 class Sessions:
     """Draws of sessions from launches in the order they were made, which alternates in who starts first.
 
-    A group of launches is one memory layout. What a session accepts is of some groups and what a later one measures is
-    of others: half of them each, at most as many as the gate takes turns in.
+    A group of launches is of the same two zygotes, in the fixed memory layout.
     """
 
     def __init__(self, launches, generator):
@@ -83,7 +80,6 @@ class Sessions:
         self.bound = of_metric(bounds()["pairs"], "decode")
         self.alpha = share_of(self.bound["session_alpha"], SESSION_CELLS)
         self.groups = sorted({launch.group for launch in launches})
-        self.layouts = max(1, min(plan()["pairs"]["layouts"], len(self.groups) // 2))
         self.most = min(self.bound["looks"][-1], int(self.bound["seconds"] / np.median([x.seconds for x in launches])))
         self._ratios = {}
 
@@ -94,20 +90,19 @@ class Sessions:
             self._ratios[level, group] = np.array(found[::2]), np.array(found[1::2])
         return self._ratios[level, group]
 
-    def _drawn(self, level, groups, count):
-        """So many log-ratios, twice in a row from each group, A first and B first; none twice before all were drawn."""
+    def _drawn(self, level, group, count):
+        """So many log-ratios of a group, in turn A first and B first; none twice before all were drawn."""
         found, left = [], {}
         for number in range(count):
-            key = groups[number // 2 % len(groups)], number % 2
-            if not left.get(key):
-                left[key] = list(self.generator.permutation(self._of(level, key[0])[key[1]]))
-            found.append(left[key].pop())
+            if not left.get(number % 2):
+                left[number % 2] = list(self.generator.permutation(self._of(level, group)[number % 2]))
+            found.append(left[number % 2].pop())
         return np.array(found)
 
     def _split(self):
-        """(groups that a session accepts, groups that a later one measures)."""
+        """(the group of which a session accepts, that of which a later one measures)."""
         drawn = self.generator.permutation(self.groups)
-        return drawn[: self.layouts], drawn[-self.layouts :]
+        return drawn[0], drawn[-1]
 
     def alarms(self, sessions):
         """How many of so many whole sessions of identical code raise any alarm, every cell of them a suspect."""
@@ -116,8 +111,8 @@ class Sessions:
     def _any_false(self, then, now):
         return any(self._gate(self._accepted(then), "0.0", now)[0] for _ in range(SESSION_CELLS))
 
-    def _accepted(self, groups):
-        return estimate_of(self._drawn("0.0", groups, ACCEPTED), self.bound["layout"], self.layouts)
+    def _accepted(self, group):
+        return estimate_of(self._drawn("0.0", group, ACCEPTED), self.bound["settled"])
 
     def _gate(self, accepted, level, now):
         return gate(accepted, list(self._drawn(level, now, self.most)), self.bound, self.alpha)
@@ -128,7 +123,7 @@ class Sessions:
         for _ in range(draws):
             then, now = self._split()
             accepted = self._accepted(then)
-            screen = self._drawn(level, self.generator.permutation(self.groups), 1)[0] - accepted.log_ratio
+            screen = self.generator.choice(self._drawn(level, now, 2)) - accepted.log_ratio
             slower, count = self._gate(accepted, level, now)
             found["gate"].append(slower)
             found["screened"].append(slower and screen > math.log1p(self.bound["suspect"]))
@@ -140,19 +135,19 @@ class Sessions:
         return found, counts
 
 
-def estimate_of(ratios, layout, layouts):
-    """The Reference that these launches would be accepted as, of `layouts` memory layouts that spread by `layout`."""
+def estimate_of(ratios, settled):
+    """The Reference that these launches would be accepted as; pairs of zygotes spread by `settled`."""
     steady = without_order(ratios)
     error = error_of_median(spread_of(steady), len(steady))
-    error = math.hypot(error, error_of_layouts(layout, len(steady), layouts_used(len(steady), layouts)))
-    return Reference(float(np.median(steady)), error, layout, layouts)
+    error = math.hypot(error, error_of_layouts(settled, len(steady), 1))
+    return Reference(float(np.median(steady)), error, settled)
 
 
 def evaluated(launches, levels, generator, resamples=20):
     """{level: {rule: (rate, low, high)}} of Launches, and {level: mean number of launches that the gate took}.
 
-    low and high, the extremes of `resamples`, are of what the measured launches leave open: groups are drawn from them
-    again, and launches within these, and sessions from those.
+    low and high, the extremes of `resamples`, are of what the measured launches leave open: one group is left out, the
+    launches of the others are drawn again, and sessions from those.
     """
     rates, counts = {}, {}
     for level in levels:
@@ -170,13 +165,14 @@ def evaluated(launches, levels, generator, resamples=20):
 
 
 def redrawn(launches, generator):
-    """As many groups of launches, drawn with replacement, of launches drawn so within each order of starting."""
+    """Launches drawn with replacement from those of the same group and order of starting, but for one group left out."""
     groups, found = {}, []
     for launch in launches:
         groups.setdefault(launch.group, []).append(launch)
-    for number, drawn in enumerate(generator.choice(sorted(groups), len(groups))):
-        own = groups[drawn]
+    if len(groups) > 2:
+        groups.pop(generator.choice(sorted(groups)))
+    for own in groups.values():
         for place in range(len(own)):
             alike = own[place % 2 :: 2]
-            found.append(dataclasses.replace(alike[generator.integers(len(alike))], group=number))
+            found.append(alike[generator.integers(len(alike))])
     return found

@@ -7,7 +7,7 @@ makes the table again without measuring.
 
 All rules see the same launches. Each launch times side A and side B in alternation, B at every level in turn, so a
 level costs rounds and not launches. The sides are processes of two zygotes each, which are started anew for every group
-of launches: another memory layout. What sessions would have made of them is drawn in suites.meta.latency_rules.
+of launches. What sessions would have made of them is drawn in suites.meta.latency_rules.
 """
 
 import argparse
@@ -41,7 +41,7 @@ while os.getppid() == parent:
     time.sleep(0.5)
 """
 SEED = 11
-GROUP = 8  # launches of the same two zygotes: of one memory layout
+GROUP = 20  # launches of the same two zygotes: those of a session
 WHOLE_SESSIONS = 400
 
 
@@ -92,10 +92,8 @@ def collect(cells, launches, out):
 
 
 def _collect_group(cell, neighbour, group, numbers, launches, out):
-    settings = Settings(faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}})
+    settings = Settings(layout=0, faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}})
     stages = [Stage(settings), Stage(settings)]
-    for stage in stages:
-        stage.layout = group + 1
     try:
         stages[1].weights = stages[0].weights  # both read the same files
         stages[0].reference(cell)
@@ -231,7 +229,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="eight launches of the first cell")
     parser.add_argument("--cells", default=CELL)
-    parser.add_argument("--launches", type=int, default=96)
+    parser.add_argument("--launches", type=int, default=100)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="make the table from an earlier run's launches.jsonl"

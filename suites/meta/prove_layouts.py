@@ -1,8 +1,8 @@
 """How far two processes of one stack differ in speed, by where the kernel and the hash seed put their memory.
 
 `python -m suites.meta.prove_layouts [--cell ID] [--pairs N] [--launches N]` starts pairs of zygotes of the same stack,
-launches the cell's model from one beside the other's, and prints the median difference of prefill and decode for each
-pair. Launches of one pair share its draw.
+laid out as they come and then alike, launches the cell's model from one beside the other's, and prints the median
+difference of prefill and decode for each pair. Launches of one pair share its draw.
 """
 
 import argparse
@@ -18,9 +18,10 @@ from fixtures.judge.pairs import METRICS, column, percent, without_order
 from fixtures.matrix import load_matrix
 
 
-def differences(cell, launches):
+def differences(cell, layout, launches):
     """[prefill, decode]: percent by which one zygote's launches take longer than those of another one."""
-    stage, other = Stage(Settings()), Other(Settings(), sys.executable)
+    settings = Settings(layout=layout)
+    stage, other = Stage(settings), Other(settings, sys.executable)
     try:
         stage.reference(cell)
         other.stage.weights = stage.weights  # both read the same files
@@ -38,10 +39,11 @@ def main():
     parser.add_argument("--launches", type=int, default=8)
     options = parser.parse_args()
     cell = next(cell for cell in load_matrix().all_cells() if cell.id == options.cell)
-    found = np.array([differences(cell, options.launches) for _ in range(options.pairs)])
-    for name, seen in zip(METRICS, found.T, strict=True):
-        told = ", ".join(f"{value:+.1f}" for value in seen)
-        print(f"{name}: {told} %, spread {np.std(seen, ddof=1):.2f} %", flush=True)
+    for way, layout in (("drawn", None), ("fixed", 0)):
+        found = np.array([differences(cell, layout, options.launches) for _ in range(options.pairs)])
+        for name, seen in zip(METRICS, found.T, strict=True):
+            told = ", ".join(f"{value:+.1f}" for value in seen)
+            print(f"{way}, {name}: {told} %, spread {np.std(seen, ddof=1):.2f} %", flush=True)
 
 
 if __name__ == "__main__":

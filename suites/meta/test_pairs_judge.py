@@ -11,10 +11,11 @@ from fixtures.judge import pairs
 from fixtures.judge.bounds import bounds
 from fixtures.judge.latency import counted
 from fixtures.judge.pairs import Reference
-from fixtures.pairing import PairedLaunches, ratio_metrics, references_of, share_of
+from fixtures.pairing import FIXED, PairedLaunches, Way, ratio_metrics, references_of, share_of
 from suites.meta.latency_rules import gate
 
 BOUND = bounds()["pairs"]
+LAYOUT = 77
 ALPHA = share_of(BOUND["session_alpha"], 100)
 SPREAD = 0.013  # of a launch's log-ratio
 SIDE_BY_SIDE = Reference()
@@ -123,13 +124,22 @@ def latency(prefill, decode):
     return measured
 
 
-def accepted(launches=10.0, ratio=0.5):
-    values = {"ratio_to_stock": ratio, "paired_prefill": 0.4, "paired_decode": 0.5, "paired_launches": launches}
-    return Accepted(values, True, spreads={"paired_prefill": 0.03, "paired_decode": 0.01})
+def accepted(layout=LAYOUT, decode=0.5):
+    """A ratio in the fixed layout `layout`, and another one of layouts that were drawn."""
+    values = {"ratio_to_stock": 0.5, "paired_layout": layout}
+    values |= {
+        f"paired_{name}": value for name, value in dict(prefill=0.4, decode=decode, launches=30, layouts=1).items()
+    }
+    values |= {f"drawn_{name}": value for name, value in dict(prefill=0.4, decode=0.6, launches=12, layouts=6).items()}
+    spreads = dict(paired_prefill=0.03, paired_decode=0.01, drawn_prefill=0.03, drawn_decode=0.01)
+    return Accepted(values, True, spreads=spreads)
 
 
-class Forking:
-    """A stage that starts the ranks of cells itself."""
+class Fixed:
+    """A stage whose stacks lie where they always do, and which starts the ranks of cells itself."""
+
+    def has_fixed_layout(self, cell):
+        return True
 
     def is_launched(self, cell):
         return False
@@ -138,8 +148,8 @@ class Forking:
 class Launches(PairedLaunches):
     """Asks nobody: says what it would have asked for."""
 
-    def _confirm(self, measured, references, why, undisturbed):
-        return [why], {}
+    def _confirm(self, measured, way, references, why, undisturbed):
+        return [f"{way.name}: {why}"], {}
 
     def _accept(self, measured):
         return ["accept"], {}
@@ -153,41 +163,51 @@ COMPARING = dict(updating=False, comparing=True, launches=None)
     (dict(**UPDATING, launches=8), 0.5, accepted(), "accept"),
     (dict(**UPDATING, launches=None), 0.5, accepted(), None),
     (dict(updating=False, comparing=False, launches=None), 0.9, accepted(), None),
-    (COMPARING, 0.52, accepted(), "prefill +0.0 %, decode +4.0 % by the screen"),
+    (COMPARING, 0.52, accepted(), "paired: prefill +0.0 %, decode +4.0 % by the screen"),
+    (COMPARING, 0.63, accepted(layout=LAYOUT + 1), "drawn: prefill +0.0 %, decode +5.0 % by the screen"),
     (COMPARING, 0.9, Accepted({"ratio_to_stock": 0.5}, True), None),
     (COMPARING, 0.9, Accepted(None, False, same_machine=False), None),
 ])  # fmt: skip
 def test_suspects_get_launches_and_others_none(settings, decode, before, asked):
-    lines, _ = Launches(Forking(), bound=BOUND, alpha=ALPHA, **settings)(latency(0.4, decode), {}, before, bounds())
+    lines, _ = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **settings)(
+        latency(0.4, decode), {}, before, bounds()
+    )
     assert (str(lines[0]) if lines else None) == asked
 
 
 def test_what_the_screen_finds_as_fast_as_before_is_no_suspect():
-    [line], _ = Launches(Forking(), bound=BOUND, alpha=ALPHA, **COMPARING)(latency(0.4, 0.5), {}, accepted(), bounds())
+    [line], _ = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **COMPARING)(
+        latency(0.4, 0.5), {}, accepted(), bounds()
+    )
     assert (line.check, line.verdict) == ("screen", "PASS")
     assert "no suspect" in line.measured
 
 
 def test_accepting_without_launches_keeps_the_ratios_there_were():
-    _, kept = Launches(Forking(), bound=BOUND, alpha=ALPHA, **UPDATING, launches=None)(
+    _, kept = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **UPDATING, launches=None)(
         latency(0.4, 0.5), {}, accepted(), bounds()
     )
     assert kept["paired_decode"] == (0.5, 0.01, "1")
 
 
-def accepted_launches(launches, layouts):
-    """What a later run finds of these launches, accepted in so many memory layouts."""
-    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in launches], layouts)
+def accepted_launches(launches, way):
+    """What a later run finds of these launches, made in this Way."""
+    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in launches], way)
     values = {name: value for name, (value, _, _) in metrics.items()}
     return Accepted(values, True, spreads={name: spread for name, (_, spread, _) in metrics.items()})
 
 
-@pytest.mark.parametrize(("layouts", "shared"), [(1, 1 - 1 / 16), (4, 1 / 4 - 1 / 16), (8, 1 / 8 - 1 / 16)])
-def test_what_was_accepted_comes_back_with_its_error_and_that_of_its_few_layouts(layouts, shared):
-    decode = references_of(accepted_launches(drawn(0.0, 16), layouts), BOUND, 6)["decode"]
+@pytest.mark.parametrize(("way", "spread", "shared"), [
+    (FIXED, BOUND["settled"], 1 - 1 / 16),
+    (Way("drawn", 4), BOUND["layout"], 1 / 4 - 1 / 16),
+    (Way("drawn", 8), BOUND["layout"], 1 / 8 - 1 / 16),
+])  # fmt: skip
+def test_what_was_accepted_comes_back_with_its_error_and_that_of_its_few_layouts(way, spread, shared):
+    decode = references_of(accepted_launches(drawn(0.0, 16), way), BOUND, way)["decode"]
     seen = pairs.estimate(pairs.without_order(drawn(0.0, 16)))
     assert decode.log_ratio == pytest.approx(seen.median)
-    assert decode.error == pytest.approx(math.hypot(seen.error, BOUND["layout"] * math.sqrt(shared)))
+    assert decode.error == pytest.approx(math.hypot(seen.error, spread * math.sqrt(shared)))
+    assert (decode.layout, decode.layouts) == (spread, way.layouts)
 
 
 @pytest.mark.parametrize(("launches", "layouts", "used"), [(6, 6, 3), (7, 6, 4), (30, 6, 6), (30, 1, 1)])
