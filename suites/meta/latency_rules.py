@@ -165,7 +165,7 @@ def evaluated(launches, levels, generator, resamples=20):
 
 
 def redrawn(launches, generator):
-    """Launches drawn with replacement from those of the same group and order of starting, but for one group left out."""
+    """Launches drawn with replacement within their group and order of starting, but for one group left out."""
     groups, found = {}, []
     for launch in launches:
         groups.setdefault(launch.group, []).append(launch)
