@@ -21,13 +21,15 @@ from pathlib import Path
 
 from fixtures.ledger import read_journal
 from suites.meta.inner import ROOT, junit, nodes
-from suites.meta.processes import running
+from suites.meta.processes import running, shared_memory
 
+MODELS = ("llama-2-7b", "mistral-7b", "opt-6.7b")
 SELECTION = [
-    *nodes("generation", [f"{model}-{precision}-cpu-single" for model in ("opt-6.7b", "llama-2-7b")
-                          for precision in ("fp32", "bf16")]),
-    *nodes("latency", ["opt-6.7b-bf16-cpu-single", "llama-2-7b-bf16-cpu-single"]),
-]  # fmt: skip
+    *nodes("generation", [f"{model}-{precision}-cpu-single" for model in MODELS for precision in ("fp32", "bf16")]),
+    *nodes("latency", [f"{model}-bf16-cpu-single" for model in MODELS]),
+    *nodes("int4_save", ["llama-2-7b-int4-cpu-single"], "quantization"),  # writes a checkpoint of its own
+    *nodes("tp_sharding", ["opt-6.7b-bf16-cpu-autotp"], "distributed"),  # has shared memory
+]
 GRID = {"beam": "1", "output": "8", "iter": "4"}
 LETTING_GO = 10  # seconds the kernel and the last workers of a killed run may take to be gone
 
@@ -54,6 +56,7 @@ class Chain:
         for made in (self.temporary, self.baselines):
             made.mkdir(parents=True)
         self.starts, self.torn, self.process = 0, 0, None
+        self.shared = shared_memory()
 
     @property
     def journal(self):
@@ -134,7 +137,7 @@ class Chain:
         if again or {*asked} != {*self.selection}:
             found.append(f"tests asked otherwise than once: {again or {*asked} ^ {*self.selection}}")
         left = [str(path) for path in (*self.temporary.iterdir(), *self.baselines.rglob("*.tmp"))]
-        left = [path for path in left if "torchinductor_" not in path]  # torch's cache, for the next run
+        left += [f"/dev/shm/{name}" for name in shared_memory() - self.shared]
         if left:
             found.append(f"files left: {', '.join(left)}")
         return found + ([f"processes left: {running}"] if (running := self.left_running()) else [])
