@@ -5,11 +5,13 @@ import types
 
 import pytest
 
+from fixtures.attempts import start_over
+from fixtures.bench.int4 import Int4Saved
 from fixtures.bench.stage import Settings, Stage
 from fixtures.health import DeviceLost, Health
 from fixtures.judge.verdicts import Line
 from fixtures.matrix import load_matrix
-from fixtures.worker.endings import DEVICE_LOST_MARKS, classify, device_lost
+from fixtures.worker.endings import DEVICE_LOST_MARKS, Ending, WorkerEnded, classify, device_lost
 from suites.meta.inner import generation, nodes, plant, run_suite
 
 DIES, DIES_ONCE, LOSES_DEVICE, AFTERWARDS = CELLS = [
@@ -66,6 +68,19 @@ def test_every_cell_has_one_verdict_and_the_run_fails(run):
     assert run.status == 1
     assert "expected 4 = 4 run (3 CRASHED, 1 INTERMITTENT)" in run.output
     assert "INTERMITTENT" in run.output[run.output.index("generation on cpu") :], "in the table, too"
+
+
+def test_a_second_attempt_starts_from_nothing(tmp_path):
+    stage, some = Stage(Settings()), next(cell for cell in load_matrix().all_cells() if cell.precision == "int4")
+    trouble = WorkerEnded(Ending("CRASHED", "SIGKILL"))
+    (tmp_path / "half").mkdir()
+    stage.saved[some.id] = Int4Saved(some, folder=tmp_path / "half", trouble=trouble)
+    start_over(stage, some)
+    assert not stage.saved
+    assert not (tmp_path / "half").exists()
+    stage.saved[some.id] = Int4Saved(some, folder=tmp_path)
+    start_over(stage, some)
+    assert stage.saved, "another test of the cell has saved it, and it is sound"
 
 
 # -- the device ----

@@ -101,6 +101,12 @@ def test_a_record_that_does_not_say_how_its_test_ended_is_one_sentence(written, 
         read_chain(path)
 
 
+def test_an_opening_record_without_its_date_is_one_sentence(written):
+    path = written(opening("a", started=None), finished("a", "t1"))
+    with pytest.raises(LedgerError, match=r"the opening record of run 'a' does not say when it began; begin anew"):
+        read_chain(path)
+
+
 # -- what differs ----
 
 
