@@ -11,7 +11,7 @@ from fixtures.matrix import load_matrix
     "told",
     [
         "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Wed Feb 26 01:53:17 UTC 2025\nGCC version: 12\n",
-        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build  (dvs-builder@U22)\n",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build  (U22) with gcc 12.2.0 \n",
     ],
 )
 def test_the_driver_is_read_from_the_kernel(tmp_path, told):
