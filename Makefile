@@ -8,7 +8,7 @@ ARGS ?= -m llama2 --benchmark-compare
 QUESTIONS := suites/test_generation.py suites/test_latency.py suites/test_quantization.py suites/test_distributed.py \
 	suites/test_accuracy.py
 
-.PHONY: .venv qualify test lint lock bench fuzz prove-accuracy prove-latency clean
+.PHONY: .venv qualify test lint lock bench fuzz prove-accuracy prove-latency prove-resume clean
 
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(QUESTIONS) $(ARGS)
@@ -34,6 +34,10 @@ prove-accuracy: .venv/.installed
 # Measures for about a quarter of an hour, on a machine that should do nothing else.
 prove-latency: .venv/.installed
 	.venv/bin/python -m suites.meta.prove_latency
+
+# Kills and resumes for about half an hour.
+prove-resume: .venv/.installed
+	.venv/bin/python -m suites.meta.prove_resume
 
 .venv: .venv/.installed
 

@@ -1,7 +1,7 @@
 """A pytest plugin for inner runs: what became of every group of ranks that a test used, as properties of the test.
 
 `left`: processes of ended groups that still run. `went_on_after`: seconds from the moment a group was being ended to
-the end of its test.
+the end of its test. Each test is asked once, hangs or not: what a second attempt is for is asked by test_attempts.
 """
 
 import time
@@ -22,7 +22,8 @@ def _watched(method, note):
     return watched
 
 
-def pytest_configure():
+def pytest_configure(config):
+    config.attempts = 1
     # The list is filled before ranks are forked, and read once they should be gone.
     Worker.__init__ = _watched(Worker.__init__, groups.append)
     Worker._kill = _watched(Worker._kill, lambda worker: ends.append((time.monotonic(), worker)))

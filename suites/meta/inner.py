@@ -49,10 +49,11 @@ def run_suite(folder, *arguments, timeout=540, environment=None, cwd=ROOT):
         timeout=timeout,
         check=False,
     )
-    return Run(result.returncode, result.stdout, _junit(report) if report.exists() else {})
+    return Run(result.returncode, result.stdout, junit(report) if report.exists() else {})
 
 
-def _junit(path):
+def junit(path):
+    """{test: (verdict, outcome, message, properties)} of a JUnit report."""
     tests = {}
     for case in ElementTree.parse(path).iter("testcase"):
         properties = {p.get("name"): p.get("value") for p in case.iter("property")}

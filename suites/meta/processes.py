@@ -1,4 +1,4 @@
-"""Which processes run, for tests that nothing outlives a run."""
+"""Which processes run and what they share, for tests that nothing outlives a run."""
 
 import subprocess
 from pathlib import Path
@@ -18,3 +18,8 @@ def of_the_suite():
     """Numbers of all processes that import a stack, are forked from one that did, or launch such."""
     listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
     return {line.split()[0] for line in listing.splitlines() if any(module in line for module in OURS)}
+
+
+def shared_memory():
+    """Names of DeepSpeed's buffers in shared memory, which killed ranks do not unlink."""
+    return {path.name for path in Path("/dev/shm").glob("deepspeed_allreduce_buffer_*")}

@@ -29,6 +29,20 @@ _RECORD = {
     "versions": {"torch": "2.8.0"},
 }
 JOURNAL = lines(_RECORD, {**_RECORD, "suite": "latency"}, {**_RECORD, "verdict": "FAIL"})
+SCOPES = b"""
+[[waivers]]
+id = "scoped"
+suite = "generation"
+cells = "llama-2-7b-*-cpu-single"
+check = "logits"
+reason = "a defect of one driver"
+evidence = "a line of a log"
+platforms = ["cpu", "max*"]
+drivers = ">=25.13,<26"
+versions = { "transformers" = "==4.51.*", "torch" = ">=2.8" }
+owner = "somebody"
+until = 2026-01-10
+"""
 DOCUMENTS = lines(*({"text": f"The {word} sat on the mat"} for word in ("cat", "dog", "goat")))
 RECORDS = lines(*({"document": n, "digest": "ab", "metrics": {"acc": 1.0}, "loglik": -0.5} for n in range(3)))
 HOSTS = b"# two machines\nnode-1:2\nuser@node-2.example slots=2\n[fe80::1]:4\n"

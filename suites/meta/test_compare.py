@@ -70,8 +70,10 @@ def test_accepting_writes_every_cell_with_its_origin(accepting):
 def test_every_finished_cell_is_in_the_journal(accepting):
     _, _, results = accepting
     records = [json.loads(line) for line in (results / "journal.jsonl").read_text().splitlines()]
-    assert [record["cell"] for record in records] == CELLS
-    assert all(record["metrics"]["floor"][0] > 0 for record in records)
+    opening, *tests, closing = records
+    assert [opening["kind"], closing["kind"]] == ["run", "end"]
+    assert [record["cell"] for record in tests] == CELLS
+    assert all(record["metrics"]["floor"][0] > 0 for record in tests)
 
 
 @pytest.mark.parametrize(("name", "verdicts", "outcome"), [

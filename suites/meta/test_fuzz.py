@@ -3,20 +3,23 @@
 XPU_LLM_CTS_FUZZ=N tries N mutations for each reader, by chance anew each time; `make fuzz` does 5000.
 """
 
+import datetime
 import json
 import os
 import shutil
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from fixtures import waiving
 from fixtures.accepted import _scores
 from fixtures.bench import pretrained
 from fixtures.bench.accuracy import Progress
 from fixtures.bench.tasks import check_data
-from fixtures.ledger import Baselines, Journal, Value, load_waivers
+from fixtures.ledger import Baselines, Journal, Value
 from fixtures.ledger.scores import ScoreFiles
 from fixtures.matrix import config_entries, load_matrix
 from fixtures.models.contents import check_code
@@ -40,6 +43,7 @@ fuzzed = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+EVERY_CELL = load_matrix()
 MATRIX = ("models.toml", "architectures.toml", "platforms.toml", "claims.toml")
 
 
@@ -70,10 +74,14 @@ def test_matrix(tmp_path, name, data):
 
 
 @fuzzed
-@given(content=mutations.toml_files((ROOT / "baselines/waivers.toml").read_bytes()))
+@given(content=mutations.toml_files((ROOT / "baselines/waivers.toml").read_bytes() + sound_files.SCOPES))
 def test_waivers(tmp_path, content):
-    path = tmp_path / "waivers.toml"
-    taken_or_told(path, content, lambda: load_waivers(path).unmatched(["llama-2-7b-bf16-cpu-single"]))
+    def read():
+        listed = waiving.listing(tmp_path, EVERY_CELL, sys.executable, datetime.date(2026, 1, 2))
+        assert all(line.isprintable() for line in listed.splitlines())
+        waiving.check_patterns(tmp_path, waiving.waivers_here(tmp_path, EVERY_CELL, sys.executable), EVERY_CELL)
+
+    taken_or_told(tmp_path / "waivers.toml", content, read)
 
 
 @pytest.mark.parametrize("suite", ["latency", "generation"])
@@ -162,7 +170,7 @@ def test_remembered_code(tmp_path, content):
         taken_or_told(path, content, lambda: pretrained.remember(sound_files.CODE, "row", "0" * 40))
 
 
-LLAMA = next(model for model in load_matrix().models if model.id == "llama-2-7b")
+LLAMA = next(model for model in EVERY_CELL.models if model.id == "llama-2-7b")
 
 
 def look_at(folder):

@@ -1,11 +1,9 @@
 """Groups of ranks with one fault each, one run: every fault gets its verdict, leaves nothing, and the run goes on."""
 
-from pathlib import Path
-
 import pytest
 
 from suites.meta.inner import nodes, plant, run_suite
-from suites.meta.processes import of_the_suite
+from suites.meta.processes import of_the_suite, shared_memory
 
 DEADLINE = 15  # seconds
 # (suite, model) -> (when, fault, the test's verdict, the check that has to say something, its verdict, its words).
@@ -40,11 +38,6 @@ def cell(model):
 def name_of(test):
     suite, model = test
     return f"test_{suite}[{cell(model)}]"
-
-
-def shared_memory():
-    """Names of DeepSpeed's buffers, which killed ranks do not unlink."""
-    return {path.name for path in Path("/dev/shm").glob("deepspeed_allreduce_buffer_*")}
 
 
 @pytest.fixture(scope="module")

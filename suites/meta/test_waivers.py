@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fixtures.ledger import LedgerError, Waivers, load_waivers
+from fixtures.ledger import Here, LedgerError, Waivers, load_waivers
 
 TODAY = datetime.date(2026, 6, 15)
 WINDOW = """
@@ -89,10 +89,16 @@ def test_expected_lists_what_must_still_fail(waivers):
     assert waivers.expected("latency", "glm-4-9b-bf16-cpu-single", TODAY) == ()
 
 
-def test_unmatched_needs_one_glob_of_each_to_hit(waivers):
-    assert waivers.unmatched([CELL]) == ()
-    assert waivers.unmatched(["opt-30b-bf16-cpu-single", "glm-4-9b"]) == waivers.all[:1]
-    assert waivers.unmatched(iter([])) == waivers.all
+def test_a_glob_without_cells_of_its_suite_shows(waivers):
+    def dead(*asked):
+        return [glob for (_, glob), cells in waivers.covered(asked).items() if not cells]
+
+    every = ["mistral-*-cpu-*", CELL, "opt-[36]*-cpu-*"]
+    opt = ("latency", "opt-30b-bf16-cpu-single")
+    assert dead() == every
+    assert dead(("generation", CELL)) == every[2:]
+    assert dead(("generation", CELL), opt) == []
+    assert dead(("latency", CELL), opt) == every[:1], "the first is a waiver of generation"
 
 
 def test_no_file_is_no_waivers(tmp_path):
@@ -115,7 +121,7 @@ def test_ten_thousand_cells_are_quick(tmp_path):
     cells = [f"model-{n % 60}-bf16-cpu-single-{n}" for n in range(10_000)]
     start = time.perf_counter()
     hits = sum(waivers.matching("generation", cell, "long-context", TODAY) is not None for cell in cells)
-    assert waivers.unmatched(cells) == ()
+    assert all(waivers.covered(("generation", cell) for cell in cells).values())
     assert hits == sum(n % 60 < 50 for n in range(10_000))
     assert time.perf_counter() - start < 5
 
@@ -214,12 +220,117 @@ def test_bad_bytes_and_folders_give_one_sentence(tmp_path):
         load_waivers(tmp_path)
 
 
-def test_a_waiver_of_other_arithmetic_is_not_in_force(tmp_path):
-    text = "schema = 1\n" + WINDOW + 'arithmetic = ["amx"]\n'
-    for here, count in (("amx", 1), (None, 1), ("avx2", 0)):
-        waivers = load(tmp_path, text, here=here)
-        assert len(waivers.expected("generation", CELL, TODAY)) == count
-        assert (waivers.matching("generation", CELL, "long-context", TODAY) is not None) == bool(count)
-        assert waivers.unmatched([CELL]) == ()
-    with pytest.raises(LedgerError, match="unknown arithmetic 'amxx'"):
-        load(tmp_path, text.replace('"amx"', '"amxx"'))
+def in_force(tmp_path, more, here, cell=CELL):
+    """Whether the first waiver with a line more is in force; it is known for its cells wherever it is."""
+    waivers = load(tmp_path, "schema = 1\n" + WINDOW + more, here=here)
+    assert waivers.covered([("generation", CELL)])["ipex-ignores-sliding-window", "mistral-*-cpu-*"] == {CELL}
+    found = waivers.matching("generation", cell, "long-context", TODAY)
+    assert found in waivers.expected("generation", cell, TODAY) or found is None
+    return found is not None
+
+
+@pytest.mark.parametrize(("here", "expected"), [("amx", True), (None, True), ("avx2", False)])
+def test_a_waiver_of_other_arithmetic_is_not_in_force(tmp_path, here, expected):
+    assert in_force(tmp_path, 'arithmetic = ["amx"]\n', Here(here)) is expected
+
+
+# No accelerator is at hand where these run: the drivers' versions are planted.
+@pytest.mark.parametrize(
+    ("drivers", "told", "expected"),
+    [
+        (">=25.13,<26", "25.13.33276", True),
+        (">=25.13,<26", "25.09.32961", False),
+        (">=25.13,<26", "26.01.1", False),
+        (">=535,<571", "570.86.15", True),
+        ("==1.6.33276", "1.6.33276+16", True),
+        (">=1", "rolling", False),
+        (">=1", None, False),
+    ],
+)
+def test_a_waiver_of_other_drivers_is_not_in_force(tmp_path, drivers, told, expected):
+    text = "schema = 1\n" + WINDOW.replace("-cpu-", "-core-ultra-") + f'drivers = "{drivers}"\n'
+    here = Here("amx", ("ultra", "core-ultra", "cpu"), lambda: {"core-ultra": told} if told else {})
+    waivers = load(tmp_path, text, here=here)
+    cell = "mistral-7b-fp16-core-ultra-single"
+    assert (waivers.matching("generation", cell, "long-context", TODAY) is not None) is expected
+    reason = here.why_not(waivers.all[0], "core-ultra")
+    assert (reason is None) is expected
+    assert expected or f"for {waivers.all[0].drivers}" in reason
+
+
+def test_a_host_has_no_driver(tmp_path):
+    here = Here("amx", ("cpu",), lambda: {"cuda": "570.86.15"})
+    assert not in_force(tmp_path, 'drivers = ">=1"\n', here)
+    waiver = load(tmp_path, "schema = 1\n" + WINDOW + 'drivers = ">=1"\n').all[0]
+    assert here.why_not(waiver, "cpu") == "driver: a host CPU has none"
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [
+        ('{ "intel-extension-for-pytorch" = "==2.8.*" }', True),
+        ('{ "intel-extension-for-pytorch" = "<2.8" }', False),
+        ('{ "intel-extension-for-pytorch" = "==2.8.*", "transformers" = ">=4.52" }', False),
+        ('{ "deepspeed" = ">=0.1" }', False),
+    ],
+)
+def test_a_waiver_of_another_stack_is_not_in_force(tmp_path, versions, expected):
+    stack = {"intel-extension-for-pytorch": "2.8.10+xpu", "transformers": "4.51.3"}
+    assert in_force(tmp_path, f"versions = {versions}\n", Here(versions=lambda: stack)) is expected
+
+
+def test_nothing_is_asked_of_the_machine_without_need(tmp_path):
+    def never():
+        raise AssertionError("asked for what no waiver names")
+
+    assert in_force(tmp_path, "", Here("amx", ("cpu",), never, never))
+
+
+@pytest.mark.parametrize(("platforms", "expected"), [('"cpu"', True), ('["max*", "c?u"]', True), ('"max*"', False)])
+def test_platforms_limit_the_cells(tmp_path, platforms, expected):
+    here = Here("amx", ("max1550", "cpu"))
+    waivers = load(tmp_path, "schema = 1\n" + WINDOW + f"platforms = {platforms}\n", here=here)
+    assert (waivers.matching("generation", CELL, "long-context", TODAY) is not None) is expected
+    [cells] = waivers.covered([("generation", CELL)]).values()
+    assert bool(cells) is expected, "one that can match no cell is found out"
+
+
+def test_running_out_names_what_has_two_weeks_left_and_cells(waivers):
+    asked = [("generation", CELL), ("latency", CELL), ("generation", "glm-4-9b-bf16-cpu-single")]
+
+    def told(days):
+        found = waivers.running_out(asked, TODAY - datetime.timedelta(days=days))
+        return [(waiver.id, cells) for waiver, cells in found]
+
+    assert told(16) == []
+    assert told(15) == [("old", 1)]
+    assert told(14) == [("old", 1), ("ipex-ignores-sliding-window", 1)]
+    assert told(0) == [("ipex-ignores-sliding-window", 1)], "old ran out yesterday"
+    assert waivers.running_out(asked[2:], TODAY) == []
+
+
+KNOWN = dict(here=Here("amx", ("max1550", "cpu")), checks={"generation": ("logits", "long-context"), "x": ("other",)})
+MORE_FAULTS = {  # a line more, or another check: the message
+    'arithmetic = ["amxx"]': "unknown arithmetic 'amxx'",
+    'platforms = "cpuu"': "has platforms = 'cpuu', which no platform matches; did you mean 'cpu'?",
+    "platforms = []": "platforms must be a glob over platforms or a list of them",
+    'drivers = "25.13 or newer"': "has drivers = '25.13 or newer'; give a range of versions, such as",
+    "drivers = 25.13": "has drivers = 25.13; give a range of versions",
+    'drivers = ""': "has drivers = ''; give a range of versions",
+    'versions = "2.8"': "has versions = '2.8'; write versions = {",
+    'versions = { "transfomers" = "<5" }': "unknown package 'transfomers'; did you mean 'transformers'?",
+    'versions = { "transformers" = "newest" }': "has versions of transformers = 'newest'; give a range",
+    'check = "logit"': "has the check 'logit', of which generation has none; did you mean 'logits'?",
+    'check = "other"': "has the check 'other', of which generation has none; fixtures/contract.toml lists",
+}
+
+
+@pytest.mark.parametrize("line", MORE_FAULTS)
+def test_scopes_that_could_never_match_give_one_sentence(tmp_path, line):
+    text = "schema = 1\n" + WINDOW
+    text = text.replace('check = "long-context"', line) if line.startswith("check") else f"{text}{line}\n"
+    with pytest.raises(LedgerError) as caught:
+        load(tmp_path, text, **KNOWN)
+    assert FIRST in str(caught.value)
+    assert MORE_FAULTS[line] in str(caught.value)
+    assert "\n" not in str(caught.value)

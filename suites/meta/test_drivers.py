@@ -1,0 +1,38 @@
+"""Where the version of a device's driver is known, by which waivers may be limited."""
+
+import pytest
+
+from fixtures import selection
+from fixtures.ledger import fingerprint
+from fixtures.matrix import load_matrix
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Wed Feb 26 01:53:17 UTC 2025\nGCC version: 12\n",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build  (U22) with gcc 12.2.0 \n",
+    ],
+)
+def test_the_driver_is_read_from_the_kernel(tmp_path, told):
+    """Planted: there is no NVIDIA device where this runs."""
+    (tmp_path / "version").write_text(told)
+    assert fingerprint.nvidia_driver(tmp_path / "version") == "570.86.15"
+
+
+def test_the_driver_is_asked_of_nvidia_smi_where_the_kernel_does_not_tell(tmp_path, monkeypatch):
+    """Planted, too: a program of that name."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert fingerprint.nvidia_driver(tmp_path / "absent") is None
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 535.104.05\necho 535.104.05\n")
+    smi.chmod(0o755)
+    assert fingerprint.nvidia_driver(tmp_path / "absent") == "535.104.05"
+
+
+def test_a_device_brings_its_platform_and_driver(monkeypatch):
+    """Planted as torch tells it on Intel GPUs, which are not at hand."""
+    monkeypatch.setattr(selection, "_device_nodes", lambda: ["xpu"])
+    monkeypatch.setattr(selection, "devices", lambda _: (("Intel(R) Data Center GPU Max 1550", "1.6.33276+16"),))
+    assert selection.present_drivers(load_matrix()) == {"max1550": "1.6.33276+16"}
+    assert selection.present_platforms(load_matrix())["max1550"] == "Intel(R) Data Center GPU Max 1550"
