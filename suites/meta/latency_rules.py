@@ -21,14 +21,14 @@ from fixtures.judge.pairs import (
     spread_of,
     without_order,
 )
-from fixtures.pairing import share_of
+from fixtures.pairing import share_of_suspect
 
 DRAWS = 2000
 SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the session's false alarms
 ACCEPTED = 30  # launches behind an accepted ratio
 Z = float(stats.norm.isf(0.01))
 RULES = {
-    "screened": "the gate (screen, then launches)",
+    "screened": "the gate (screens, then launches)",
     "gate": "its launches, of any suspect",
     "min": "`--benchmark-compare-fail=min:5%`",
     "mean": "`--benchmark-compare-fail=mean:5%`",
@@ -78,7 +78,6 @@ class Sessions:
     def __init__(self, launches, generator):
         self.launches, self.generator = launches, generator
         self.bound = of_metric(bounds()["pairs"], "decode")
-        self.alpha = share_of(self.bound["session_alpha"], SESSION_CELLS)
         self.groups = sorted({launch.group for launch in launches})
         self.most = min(self.bound["looks"][-1], int(self.bound["seconds"] / np.median([x.seconds for x in launches])))
         self._ratios = {}
@@ -104,29 +103,47 @@ class Sessions:
         drawn = self.generator.permutation(self.groups)
         return drawn[0], drawn[-1]
 
+    def _asked(self, level, then, now):
+        """(the Reference that was accepted, whether the cell is a suspect, launches that confirm) of one cell."""
+        accepted = estimate_of(self._drawn("0.0", then, ACCEPTED), self.bound["settled"])
+        drawn = self._drawn(level, now, 4 + self.most) - accepted.log_ratio
+        # The run's own rounds stand for a launch of either order; then come two launches, and those that decide.
+        screen, closer = self.generator.choice(drawn[:2]), drawn[2:4].mean()
+        suspect = screen > math.log1p(self.bound["suspect"]) and closer > math.log1p(self.bound["closer"])
+        return accepted, suspect, list(drawn[4:] + accepted.log_ratio)
+
+    def _alpha(self, suspects):
+        return share_of_suspect(self.bound["session_alpha"], suspects)
+
     def alarms(self, sessions):
-        """How many of so many whole sessions of identical code raise any alarm, every cell of them a suspect."""
+        """How many of so many whole sessions of identical code raise any alarm."""
         return sum(self._any_false(*self._split()) for _ in range(sessions))
 
     def _any_false(self, then, now):
-        return any(self._gate(self._accepted(then), "0.0", now)[0] for _ in range(SESSION_CELLS))
+        suspects = 0
+        for _ in range(SESSION_CELLS):
+            accepted, suspect, launches = self._asked("0.0", then, now)
+            suspects += suspect
+            if suspect and gate(accepted, launches, self.bound, self._alpha(suspects))[0]:
+                return True
+        return False
 
-    def _accepted(self, group):
-        return estimate_of(self._drawn("0.0", group, ACCEPTED), self.bound["settled"])
+    def suspects(self, draws=DRAWS):
+        """The share of identical cells that the screens make suspects."""
+        return float(np.mean([self._asked("0.0", *self._split())[1] for _ in range(draws)]))
 
-    def _gate(self, accepted, level, now):
-        return gate(accepted, list(self._drawn(level, now, self.most)), self.bound, self.alpha)
+    def outcomes(self, level, suspects, draws=DRAWS):
+        """{rule: [whether it called B slower at `level`, by draw]}, and [launches that the gate took].
 
-    def outcomes(self, level, draws=DRAWS):
-        """{rule: [whether it called B slower at `level`, by draw]}, and [launches that the gate took]."""
+        The cell is one of a session's, of which the identical ones before it are suspects at the rate `suspects`.
+        """
         found, counts = {rule: [] for rule in RULES}, []
         for _ in range(draws):
-            then, now = self._split()
-            accepted = self._accepted(then)
-            screen = self.generator.choice(self._drawn(level, now, 2)) - accepted.log_ratio
-            slower, count = self._gate(accepted, level, now)
+            accepted, suspect, launches = self._asked(level, *self._split())
+            before = self.generator.binomial(self.generator.integers(SESSION_CELLS), suspects)
+            slower, count = gate(accepted, launches, self.bound, self._alpha(1 + before))
             found["gate"].append(slower)
-            found["screened"].append(slower and screen > math.log1p(self.bound["suspect"]))
+            found["screened"].append(slower and suspect)
             counts.append(count)
             first, second = self.generator.choice(len(self.launches), 2, replace=False)
             rounds = self.launches[first].rounds[level]["A"], self.launches[second].rounds[level]["B"]
@@ -150,14 +167,15 @@ def evaluated(launches, levels, generator, resamples=20):
     launches of the others are drawn again, and sessions from those.
     """
     rates, counts = {}, {}
+    suspects = Sessions(launches, generator).suspects()
     for level in levels:
-        found, took = Sessions(launches, generator).outcomes(level)
+        found, took = Sessions(launches, generator).outcomes(level, suspects)
         rates[level] = {rule: [float(np.mean(seen))] for rule, seen in found.items()}
         counts[level] = float(np.mean(took))
         again = {rule: [] for rule in RULES}
         for _ in range(resamples):
             drawn = Sessions(redrawn(launches, generator), generator)
-            for rule, seen in drawn.outcomes(level, DRAWS // 10)[0].items():
+            for rule, seen in drawn.outcomes(level, suspects, DRAWS // 10)[0].items():
                 again[rule].append(np.mean(seen))
         for rule, values in again.items():
             rates[level][rule] += [float(min(values)), float(max(values))]

@@ -178,7 +178,7 @@ def notes(groups):
         yield (
             f"{cell}, {'bursty' if neighbour else 'no'} neighbour: {len(launches)} launches in {len(sessions.groups)} "
             f"groups, spread {np.mean(within):.2%}, {abs(orders[0] - orders[1]):.2%} between the orders of starting, "
-            f"at most {sessions.most} in the time of a suspect; "
+            f"at most {sessions.most} in the time of a suspect; {sessions.suspects():.1%} of identical cells suspect; "
             f"{alarms} of {WHOLE_SESSIONS} sessions of identical code raise an alarm"
         )
 

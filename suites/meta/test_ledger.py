@@ -201,9 +201,10 @@ def test_round_trip(folder):
 
 def test_floats_are_rounded_and_the_text_is_canonical(folder):
     store = Baselines(folder)
-    store.stage(*ADDRESS, CELL, {"z": Value(1234567.8), "a": Value(1 / 3, 2, "s")}, 1)
+    store.stage(*ADDRESS, CELL, {"z": Value(1234567.8), "a": Value(1 / 3, 2, "s"), "count": Value(61389824.0)}, 1)
     store.commit(ORIGIN)
     text = file_of(folder).read_text()
+    assert json.loads(text)["cells"][CELL]["values"]["count"]["value"] == 61389824, "whole numbers are kept"
     assert json.loads(text)["cells"][CELL]["values"]["z"]["value"] == 1234570
     assert '"value": 0.333333\n' in text
     assert text == json.dumps(json.loads(text), sort_keys=True, indent=1) + "\n"

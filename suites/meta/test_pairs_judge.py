@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 
+from fixtures import pairing
 from fixtures.accepted import Accepted
 from fixtures.bench.latency import Latency
 from fixtures.judge import pairs
 from fixtures.judge.bounds import bounds
 from fixtures.judge.latency import counted
 from fixtures.judge.pairs import Reference
-from fixtures.pairing import FIXED, PairedLaunches, Way, ratio_metrics, references_of, share_of
+from fixtures.pairing import FIXED, PairedLaunches, Way, ratio_metrics, references_of, share_of, share_of_suspect
 from suites.meta.latency_rules import gate
 
 BOUND = bounds()["pairs"]
@@ -146,45 +147,67 @@ class Fixed:
 
 
 class Launches(PairedLaunches):
-    """Asks nobody: says what it would have asked for."""
+    """Asks nobody: says what it would have asked for, of two launches that are as slow as `closer`."""
 
-    def _confirm(self, measured, way, references, why, undisturbed):
+    closer = 0.5
+
+    def _confirm(self, pairing, way, references, why, undisturbed):
         return [f"{way.name}: {why}"], {}
 
     def _accept(self, measured):
         return ["accept"], {}
 
 
+class TwoLaunches:
+    def __init__(self, *_, layouts):
+        pass
+
+    def count(self, number):
+        return [{"prefill": math.log(0.4), "decode": math.log(Launches.closer)}] * number
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """A function from settings, the decode's ratio by the screen, what was accepted, and the ratio by two launches."""
+    monkeypatch.setattr(pairing, "Pairing", TwoLaunches)
+
+    def ask(settings, decode, before, closer=0.5):
+        monkeypatch.setattr(Launches, "closer", closer)
+        launches = Launches(Fixed(), bound=BOUND, layout=LAYOUT, **settings)
+        return launches(latency(0.4, decode), {}, before, bounds())
+
+    return ask
+
+
 UPDATING = dict(updating=True, comparing=False)
 COMPARING = dict(updating=False, comparing=True, launches=None)
+RISES = "prefill +0.0 %, decode +4.0 % by the screen; prefill +0.0 %, decode +5.0 % by two launches"
 
 
-@pytest.mark.parametrize(("settings", "decode", "before", "asked"), [
+@pytest.mark.parametrize(("settings", "decode", "before", "answer"), [
     (dict(**UPDATING, launches=8), 0.5, accepted(), "accept"),
     (dict(**UPDATING, launches=None), 0.5, accepted(), None),
     (dict(updating=False, comparing=False, launches=None), 0.9, accepted(), None),
-    (COMPARING, 0.52, accepted(), "paired: prefill +0.0 %, decode +4.0 % by the screen"),
-    (COMPARING, 0.63, accepted(layout=LAYOUT + 1), "drawn: prefill +0.0 %, decode +5.0 % by the screen"),
+    (COMPARING, 0.52, accepted(), f"paired: {RISES}"),
+    (COMPARING, 0.624, accepted(layout=LAYOUT + 1), f"drawn: {RISES}"),
     (COMPARING, 0.9, Accepted({"ratio_to_stock": 0.5}, True), None),
     (COMPARING, 0.9, Accepted(None, False, same_machine=False), None),
 ])  # fmt: skip
-def test_suspects_get_launches_and_others_none(settings, decode, before, asked):
-    lines, _ = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **settings)(
-        latency(0.4, decode), {}, before, bounds()
-    )
-    assert (str(lines[0]) if lines else None) == asked
+def test_suspects_get_launches_and_others_none(asked, settings, decode, before, answer):
+    closer = 0.63 if before.values and before.values.get("paired_layout") == LAYOUT + 1 else 0.525
+    lines, _ = asked(settings, decode, before, closer)
+    assert (str(lines[0]) if lines else None) == answer
 
 
-def test_what_the_screen_finds_as_fast_as_before_is_no_suspect():
-    [line], _ = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **COMPARING)(
-        latency(0.4, 0.5), {}, accepted(), bounds()
-    )
+@pytest.mark.parametrize(("decode", "closer", "by"), [(0.499, 0.9, "by the screen"), (0.52, 0.503, "by two launches")])
+def test_what_a_screen_finds_as_fast_as_before_is_no_suspect(asked, decode, closer, by):
+    [line], _ = asked(COMPARING, decode, accepted(), closer)
     assert (line.check, line.verdict) == ("screen", "PASS")
-    assert "no suspect" in line.measured
+    assert line.measured.endswith(f"{by}: no suspect")
 
 
 def test_accepting_without_launches_keeps_the_ratios_there_were():
-    _, kept = Launches(Fixed(), bound=BOUND, alpha=ALPHA, layout=LAYOUT, **UPDATING, launches=None)(
+    _, kept = Launches(Fixed(), bound=BOUND, layout=LAYOUT, **UPDATING, launches=None)(
         latency(0.4, 0.5), {}, accepted(), bounds()
     )
     assert kept["paired_decode"] == (0.5, 0.01, "1")
@@ -245,6 +268,13 @@ def test_removing_the_order_costs_at_most_what_the_bounds_leave_for_it(launches,
     generator = np.random.default_rng(5)
     seen = [pairs.p_above(pairs.without_order(generator.normal(size=launches)), 0.0) for _ in range(6000)]
     assert np.mean(np.array(seen) <= level) < most
+
+
+def test_suspects_share_the_runs_false_alarms_however_many_they_are():
+    shares = [len(pairs.METRICS) * share_of_suspect(0.01, number) for number in range(1, 1000)]
+    assert sum(shares) < 0.01
+    assert shares[0] == pytest.approx(0.005)
+    assert sorted(shares, reverse=True) == shares
 
 
 def test_the_runs_false_alarms_are_shared_among_its_cells_and_metrics():
