@@ -41,7 +41,7 @@ while os.getppid() == parent:
     time.sleep(0.5)
 """
 SEED = 11
-GROUP = 20  # launches of the same two zygotes: those of a session
+GROUP = 34  # launches of the same two zygotes: those of a session, screens included
 WHOLE_SESSIONS = 400
 
 
@@ -229,7 +229,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="eight launches of the first cell")
     parser.add_argument("--cells", default=CELL)
-    parser.add_argument("--launches", type=int, default=100)
+    parser.add_argument("--launches", type=int, default=102)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="make the table from an earlier run's launches.jsonl"
