@@ -172,8 +172,11 @@ def test_a_stranger_at_the_door_is_turned_away(start, tmp_path):
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost:2\n")
     group = start("mpirun", hostfile=str(hosts))
-    for message in ({"token": "guess", "kind": "rank", "told": {}}, {}):
+    for message in ({"token": "guess", "kind": "rank", "told": {}}, {}, {"token": "é"}, [1]):
         stranger = socket.create_connection(group.listener.getsockname()[:2])
         wire.send(stranger, message)
+    for length, text in ((2**62, b""), (4000, b"[" * 4000), (1, b"1"), (2, b"\xff\xff")):
+        stranger = socket.create_connection(group.listener.getsockname()[:2])
+        stranger.sendall(wire.LENGTH.pack(length) + text)
     socket.create_connection(group.listener.getsockname()[:2]).close()
     assert [zygote.told["rank"] for zygote in group.meet()] == [0, 1]
