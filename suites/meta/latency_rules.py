@@ -14,6 +14,7 @@ from fixtures.judge.bounds import bounds
 from fixtures.judge.pairs import (
     Reference,
     decision,
+    error_of_layouts,
     error_of_median,
     launch_ratios,
     of_metric,
@@ -69,7 +70,10 @@ def stored(rule, before, after):
 
 
 class Sessions:
-    """Draws of sessions from launches in the order they were made, which alternates in who starts first."""
+    """Draws of sessions from launches in the order they were made, which alternates in who starts first.
+
+    A group of launches is of the same two zygotes, in the fixed memory layout.
+    """
 
     def __init__(self, launches, generator):
         self.launches, self.generator = launches, generator
@@ -87,26 +91,28 @@ class Sessions:
         return self._ratios[level, group]
 
     def _drawn(self, level, group, count):
-        """So many log-ratios of a group, in turn A first and B first; each launch once before any comes again."""
-        found = np.empty(count)
-        for start in (0, 1):
-            seen, wanted = self._of(level, group)[start], len(found[start::2])
-            orders = [self.generator.permutation(seen) for _ in range(-(-wanted // len(seen)))]
-            found[start::2] = np.concatenate(orders)[:wanted]
-        return found
+        """So many log-ratios of a group, in turn A first and B first; none twice before all were drawn."""
+        found, left = [], {}
+        for number in range(count):
+            if not left.get(number % 2):
+                left[number % 2] = list(self.generator.permutation(self._of(level, group)[number % 2]))
+            found.append(left[number % 2].pop())
+        return np.array(found)
+
+    def _split(self):
+        """(the group of which a session accepts, that of which a later one measures)."""
+        drawn = self.generator.permutation(self.groups)
+        return drawn[0], drawn[-1]
 
     def alarms(self, sessions):
         """How many of so many whole sessions of identical code raise any alarm, every cell of them a suspect."""
-        return sum(any(self._false() for _ in range(SESSION_CELLS)) for _ in range(sessions))
+        return sum(self._any_false(*self._split()) for _ in range(sessions))
 
-    def _false(self):
-        accepted, now = self._accepted()
-        return self._gate(accepted, "0.0", now)[0]
+    def _any_false(self, then, now):
+        return any(self._gate(self._accepted(then), "0.0", now)[0] for _ in range(SESSION_CELLS))
 
-    def _accepted(self):
-        """(what a session accepted, the group of a later one)."""
-        then, now = self.generator.permutation(self.groups)[:2] if len(self.groups) > 1 else self.groups * 2
-        return estimate_of(self._drawn("0.0", then, ACCEPTED)), now
+    def _accepted(self, group):
+        return estimate_of(self._drawn("0.0", group, ACCEPTED), self.bound["settled"])
 
     def _gate(self, accepted, level, now):
         return gate(accepted, list(self._drawn(level, now, self.most)), self.bound, self.alpha)
@@ -115,7 +121,8 @@ class Sessions:
         """{rule: [whether it called B slower at `level`, by draw]}, and [launches that the gate took]."""
         found, counts = {rule: [] for rule in RULES}, []
         for _ in range(draws):
-            accepted, now = self._accepted()
+            then, now = self._split()
+            accepted = self._accepted(then)
             screen = self.generator.choice(self._drawn(level, now, 2)) - accepted.log_ratio
             slower, count = self._gate(accepted, level, now)
             found["gate"].append(slower)
@@ -128,17 +135,19 @@ class Sessions:
         return found, counts
 
 
-def estimate_of(ratios):
-    """The Reference that these launches would be accepted as."""
+def estimate_of(ratios, settled):
+    """The Reference that these launches would be accepted as; pairs of zygotes spread by `settled`."""
     steady = without_order(ratios)
-    return Reference(float(np.median(steady)), error_of_median(spread_of(steady), len(steady)))
+    error = error_of_median(spread_of(steady), len(steady))
+    error = math.hypot(error, error_of_layouts(settled, len(steady), 1))
+    return Reference(float(np.median(steady)), error, settled)
 
 
 def evaluated(launches, levels, generator, resamples=20):
     """{level: {rule: (rate, low, high)}} of Launches, and {level: mean number of launches that the gate took}.
 
-    low and high, the extremes of `resamples`, are of what the measured launches leave open: they are drawn again
-    themselves, within their groups, and sessions from those.
+    low and high, the extremes of `resamples`, are of what the measured launches leave open: one group is left out, the
+    launches of the others are drawn again, and sessions from those.
     """
     rates, counts = {}, {}
     for level in levels:
@@ -156,11 +165,14 @@ def evaluated(launches, levels, generator, resamples=20):
 
 
 def redrawn(launches, generator):
-    """As many launches, drawn with replacement from those of the same group and order of starting."""
-    kinds, found = {}, []
-    for group in sorted({launch.group for launch in launches}):
-        of_group = [launch for launch in launches if launch.group == group]
-        for place in range(len(of_group)):
-            kinds[group, place % 2] = of_group[place % 2 :: 2]
-            found.append(kinds[group, place % 2][generator.integers(len(kinds[group, place % 2]))])
+    """Launches drawn with replacement within their group and order of starting, but for one group left out."""
+    groups, found = {}, []
+    for launch in launches:
+        groups.setdefault(launch.group, []).append(launch)
+    if len(groups) > 2:
+        groups.pop(generator.choice(sorted(groups)))
+    for own in groups.values():
+        for place in range(len(own)):
+            alike = own[place % 2 :: 2]
+            found.append(alike[generator.integers(len(alike))])
     return found

@@ -32,15 +32,16 @@ LEVELS = (0.0, 0.02, 0.03, 0.05)
 CELL = "llama-2-7b-bf16-cpu-single"
 # Half a second of work and half a second of rest, on one core at a time.
 NEIGHBOUR = """
-import time
-while True:
+import os, time
+parent = os.getppid()
+while os.getppid() == parent:
     end = time.time() + 0.5
     while time.time() < end:
         pass
     time.sleep(0.5)
 """
 SEED = 11
-GROUP = 30  # launches of the same two zygotes: those of a session
+GROUP = 20  # launches of the same two zygotes: those of a session
 WHOLE_SESSIONS = 400
 
 
@@ -103,7 +104,7 @@ def _collect_group(cell, neighbour, group, numbers, launches, out):
             stage.settle()
         with _Neighbour(neighbour), out.open("a") as file:
             start = time.monotonic()
-            Pairing(stages[0], cell, grid_for(cell)).launch(0)  # as the gate makes it, of one level
+            Pairing(stages[0], cell, grid_for(cell), layouts=1).launch(0)  # as the gate makes it, of one level
             seconds = time.monotonic() - start
             for number in numbers:
                 launch = measure(stages, cell, number, rounds)
@@ -228,7 +229,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="eight launches of the first cell")
     parser.add_argument("--cells", default=CELL)
-    parser.add_argument("--launches", type=int, default=90)
+    parser.add_argument("--launches", type=int, default=100)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="make the table from an earlier run's launches.jsonl"

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from fixtures.judge import conditions as judge
+from fixtures.judge.verdicts import Line
 from fixtures.worker import conditions
 
 BOUND = {"foreign_load": 0.1, "steal": 0.02, "clock_jump": 0.05, "device_normal": ["gpu_idle", "sw_power_cap"]}
@@ -26,9 +27,9 @@ def put(path, text):
 
 
 def process(root, pid, seconds, threads=2, state="S", start=77):
-    """A /proc/PID/stat whose name holds a blank and brackets; half of the seconds are the system's."""
-    ticks = round(seconds * TICK / 2)
-    fields = [state, 1, 2, 3, 0, -1, 0, 0, 0, 0, 0, ticks, ticks, 9000, 9000, 20, 0, threads, 0, start, 0]
+    """A /proc/PID/stat whose name holds a blank and brackets; half of the seconds are its children's."""
+    ticks = round(seconds * TICK / 4)
+    fields = [state, 1, 2, 3, 0, -1, 0, 0, 0, 0, 0, ticks, ticks, ticks, ticks, 20, 0, threads, 0, start, 0]
     put(root / f"proc/{pid}/stat", f"{pid} (a (bad) name) {' '.join(map(str, fields))}\n")
 
 
@@ -335,3 +336,46 @@ def test_a_busy_loop_of_another_process_is_foreign_load_and_one_of_ours_is_not()
     assert "foreign load of" in line(foreign, bound).measured
     assert line(foreign, bound).verdict == "INCONCLUSIVE"
     assert "foreign load of" not in line(ours, bound).measured
+
+
+def test_what_children_used_is_ours_once_they_were_waited_for():
+    burn = "import time\nuntil = time.process_time() + 0.4\nwhile time.process_time() < until: pass"
+    with conditions.watched() as readings:
+        subprocess.run([sys.executable, "-c", burn], check=True)
+    assert judge.own_seconds(*readings) > 0.4
+
+
+# -- paired launches ----
+
+
+@pytest.mark.parametrize(("disturbed", "decided", "verdict", "told"), [
+    (0, "INCONCLUSIVE", "PASS", "3 launches, none disturbed"),
+    (1, "PASS", "PASS", "1 of 3 launches disturbed, first by: foreign load of"),
+    (2, "FAIL", "PASS", "2 of 3 launches disturbed, first by: foreign load of"),
+    (2, "INCONCLUSIVE", "INCONCLUSIVE", "2 of 3 launches disturbed, first by: foreign load of"),
+])  # fmt: skip
+def test_disturbed_launches_are_told_and_are_why_nothing_was_decided(quiet, disturbed, decided, verdict, told):
+    busy = quiet[0], copy.deepcopy(quiet[1])
+    busy[1]["cpu"]["busy"] += 10
+    launches = [busy] * disturbed + [quiet] * (3 - disturbed)
+    [seen] = judge.judge_launches(launches, [Line("decode", decided, "", "")], BOUND, "launches")
+    assert (seen.check, seen.verdict) == ("launches", verdict)
+    assert seen.measured.startswith(told)
+
+
+@pytest.mark.parametrize("device_type", ["cuda", "xpu"])
+def test_the_state_of_accelerators_is_read_too_or_said_to_be_unseen(device_type, monkeypatch):
+    monkeypatch.setattr(conditions, "devices", lambda ids: None)
+    with conditions.watched((), device_type) as readings:
+        pass
+    assert "not seen" in line(readings).measured
+    assert "device clocks" in line(readings).measured
+
+
+def test_only_the_devices_in_use_are_asked_about(monkeypatch):
+    asked = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6")
+    monkeypatch.setattr(conditions, "devices", asked.append)
+    with conditions.watched((), "cuda", ranks=2):
+        pass
+    assert asked == [["3", "5"]] * 2

@@ -108,19 +108,20 @@ def test_llama_2_7b_keeps_half_a_mebibyte_a_token():
 
 
 def test_a_decode_step_takes_its_bytes_over_the_bandwidth():
-    assert floors.decode_floor(6e9, 2e9, 4e9) == 2.0
+    assert floors.Floors(6e9 + 2e9, 4e9, 1.0, 1.0).decode == 2.0
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
 def test_without_a_rate_there_is_no_floor(rate):
-    assert math.isnan(floors.decode_floor(1e9, 0, rate))
-    assert math.isnan(floors.prefill_floor(TINY, 1000, 5, rate))
+    assert math.isnan(floors.Floors(1e9, rate, 1e9, 1.0).decode)
+    assert math.isnan(floors.Floors(1e9, 1.0, 1e9, rate).prefill)
 
 
 def test_a_prefill_takes_its_linears_its_last_logits_and_half_of_all_pairs():
     operations = 2 * 1000 * 6 + 2 * 100 * 8 + 4 * 2 * 4 * 3 * 6**2 / 2
     assert floors.prefill_operations(TINY, 1000, 6) == operations
-    assert floors.prefill_floor(TINY, 1000, 6, 100.0, batch=3) == pytest.approx(3 * operations / 100)
+    thrice = floors.prefill_operations(TINY, 1000, 6, batch=3)
+    assert floors.Floors(1.0, 1.0, thrice, 100.0).prefill == pytest.approx(3 * operations / 100)
 
 
 def test_the_pairs_of_a_prefill_are_no_more_than_a_causal_mask_with_a_window_has():

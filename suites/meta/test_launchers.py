@@ -46,6 +46,12 @@ def gone(pids, seconds=10):
     return not any(map(running, pids))
 
 
+def parent(pid):
+    """The number of a process's parent."""
+    with open(f"/proc/{pid}/stat") as stat:
+        return int(stat.read().rsplit(")", 1)[1].split()[1])
+
+
 def worker_of(group):
     zygotes, port = group.meet(), free_port()
     count = len(zygotes)
@@ -111,8 +117,10 @@ def test_ranks_of_one_host_talk_on_loopback():
 
 @pytest.mark.parametrize("launcher", launchers.LAUNCHERS)
 def test_every_launcher_brings_its_ranks(start, launcher):
-    worker = worker_of(start(launcher))
+    group = start(launcher)
+    worker = worker_of(group)
     assert [answer["rank"] for answer in ask(worker, "where")] == ["0", "1"]
+    assert [zygote.pid for zygote in group.zygotes] == [parent(rank.pid) for rank in worker.ranks]
     names = ["LOCAL_SIZE", "WORLD_SIZE", "TORCH_LLM_ALLREDUCE", launchers.TOKEN]
     expected = {"LOCAL_SIZE": "2", "WORLD_SIZE": "2", "TORCH_LLM_ALLREDUCE": None, launchers.TOKEN: None}
     assert ask(worker, "environment", names=names) == [expected] * 2

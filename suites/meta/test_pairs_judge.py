@@ -11,14 +11,14 @@ from fixtures.judge import pairs
 from fixtures.judge.bounds import bounds
 from fixtures.judge.latency import counted
 from fixtures.judge.pairs import Reference
-from fixtures.pairing import PairedLaunches, layout_metric, ratio_metrics, references_of, share_of
+from fixtures.pairing import FIXED, PairedLaunches, Way, ratio_metrics, references_of, share_of
 from suites.meta.latency_rules import gate
 
 BOUND = bounds()["pairs"]
+LAYOUT = 77
 ALPHA = share_of(BOUND["session_alpha"], 100)
 SPREAD = 0.013  # of a launch's log-ratio
 SIDE_BY_SIDE = Reference()
-LAYOUT = 77
 
 
 def rounds(first, step, count=4, tokens=5):
@@ -124,23 +124,32 @@ def latency(prefill, decode):
     return measured
 
 
-def accepted(launches=10.0, ratio=0.5):
-    values = {"ratio_to_stock": ratio, "paired_prefill": 0.4, "paired_decode": 0.5, "paired_launches": launches}
-    return Accepted(values, True, spreads={"paired_prefill": 0.03, "paired_decode": 0.01})
+def accepted(layout=LAYOUT, decode=0.5):
+    """A ratio in the fixed layout `layout`, and another one of layouts that were drawn."""
+    values = {"ratio_to_stock": 0.5, "paired_layout": layout}
+    values |= {
+        f"paired_{name}": value for name, value in dict(prefill=0.4, decode=decode, launches=30, layouts=1).items()
+    }
+    values |= {f"drawn_{name}": value for name, value in dict(prefill=0.4, decode=0.6, launches=12, layouts=6).items()}
+    spreads = dict(paired_prefill=0.03, paired_decode=0.01, drawn_prefill=0.03, drawn_decode=0.01)
+    return Accepted(values, True, spreads=spreads)
 
 
 class Fixed:
-    """A stage whose stacks lie where they always do."""
+    """A stage whose stacks lie where they always do, and which starts the ranks of cells itself."""
 
     def has_fixed_layout(self, cell):
         return True
+
+    def is_launched(self, cell):
+        return False
 
 
 class Launches(PairedLaunches):
     """Asks nobody: says what it would have asked for."""
 
-    def _confirm(self, measured, references, why):
-        return [why], {}
+    def _confirm(self, measured, way, references, why, undisturbed):
+        return [f"{way.name}: {why}"], {}
 
     def _accept(self, measured):
         return ["accept"], {}
@@ -154,7 +163,8 @@ COMPARING = dict(updating=False, comparing=True, launches=None)
     (dict(**UPDATING, launches=8), 0.5, accepted(), "accept"),
     (dict(**UPDATING, launches=None), 0.5, accepted(), None),
     (dict(updating=False, comparing=False, launches=None), 0.9, accepted(), None),
-    (COMPARING, 0.52, accepted(), "prefill +0.0 %, decode +4.0 % by the screen"),
+    (COMPARING, 0.52, accepted(), "paired: prefill +0.0 %, decode +4.0 % by the screen"),
+    (COMPARING, 0.63, accepted(layout=LAYOUT + 1), "drawn: prefill +0.0 %, decode +5.0 % by the screen"),
     (COMPARING, 0.9, Accepted({"ratio_to_stock": 0.5}, True), None),
     (COMPARING, 0.9, Accepted(None, False, same_machine=False), None),
 ])  # fmt: skip
@@ -180,33 +190,46 @@ def test_accepting_without_launches_keeps_the_ratios_there_were():
     assert kept["paired_decode"] == (0.5, 0.01, "1")
 
 
-def accepted_launches(launches, layout):
-    """What a later run finds of these launches, accepted in this memory layout."""
-    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in launches]) | layout_metric(layout)
+def accepted_launches(launches, way):
+    """What a later run finds of these launches, made in this Way."""
+    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in launches], way)
     values = {name: value for name, (value, _, _) in metrics.items()}
     return Accepted(values, True, spreads={name: spread for name, (_, spread, _) in metrics.items()})
 
 
-def test_what_was_accepted_comes_back_with_its_error():
-    decode = references_of(accepted_launches(drawn(0.0, 16), LAYOUT), BOUND, LAYOUT)["decode"]
+@pytest.mark.parametrize(("way", "spread", "shared"), [
+    (FIXED, BOUND["settled"], 1 - 1 / 16),
+    (Way("drawn", 4), BOUND["layout"], 1 / 4 - 1 / 16),
+    (Way("drawn", 8), BOUND["layout"], 1 / 8 - 1 / 16),
+])  # fmt: skip
+def test_what_was_accepted_comes_back_with_its_error_and_that_of_its_few_layouts(way, spread, shared):
+    decode = references_of(accepted_launches(drawn(0.0, 16), way), BOUND, way)["decode"]
     seen = pairs.estimate(pairs.without_order(drawn(0.0, 16)))
     assert decode.log_ratio == pytest.approx(seen.median)
-    assert decode.error == pytest.approx(seen.error)
+    assert decode.error == pytest.approx(math.hypot(seen.error, spread * math.sqrt(shared)))
+    assert (decode.layout, decode.layouts) == (spread, way.layouts)
 
 
-@pytest.mark.parametrize(("then", "now"), [(LAYOUT, LAYOUT + 1), (LAYOUT, None), (None, LAYOUT), (None, None)])
-def test_a_ratio_of_another_memory_layout_may_be_off_by_a_draw(then, now):
-    decode = references_of(accepted_launches(drawn(0.0, 16), then), BOUND, now)["decode"]
-    seen = pairs.estimate(pairs.without_order(drawn(0.0, 16)))
-    assert decode.error == pytest.approx(math.hypot(seen.error, BOUND["layout"]))
+@pytest.mark.parametrize(("launches", "layouts", "used"), [(6, 6, 3), (7, 6, 4), (30, 6, 6), (30, 1, 1)])
+def test_each_layout_is_used_twice_in_a_row(launches, layouts, used):
+    assert pairs.layouts_used(launches, layouts) == used
+    asked = pairs.Reference(0.0, 0.0, 0.01, layouts).error_beside(launches)
+    assert asked == pytest.approx(0.01 * math.sqrt(1 / used - 1 / launches))
 
 
-@pytest.mark.parametrize(("layouts", "part"), [(0, 1.0), (1, 1.0), (4, 0.5)])
-def test_layouts_drawn_anew_average_out(layouts, part):
-    drawn_anew = pairs.layout_references(BOUND, layouts)
-    assert {name: found.error for name, found in drawn_anew.items()} == dict.fromkeys(
-        pairs.METRICS, part * BOUND["layout"]
-    )
+def test_launches_in_few_layouts_have_to_be_slower_by_more():
+    seen, alpha = drawn(0.02, 30), 1e-4
+    few, many = (pairs.layout_references(BOUND, layouts)["decode"] for layouts in (1, 12))
+    assert pairs.decision(seen, many, BOUND, alpha) == "slower"
+    assert pairs.decision(seen, few, BOUND, alpha) is None
+
+
+def test_the_devices_own_clock_counts_where_both_sides_have_it():
+    host, device = rounds(0.1, 0.01), rounds(0.1, 0.02)
+    both = [{**seen, "device": other["tokens"]} for seen, other in zip(host, device, strict=True)]
+    assert pairs.launch_ratios(both, host)["decode"] == pytest.approx(0.0)
+    plain = [{**seen, "device": seen["tokens"]} for seen in host]
+    assert pairs.launch_ratios(both, plain)["decode"] == pytest.approx(math.log(2))
 
 
 def test_who_started_first_is_no_slowdown():

@@ -1,0 +1,45 @@
+"""Whether one stack is further from the truth than another one, on made-up logits."""
+
+import types
+
+import numpy as np
+import pytest
+
+from fixtures.judge.against import _closeness
+
+ALPHA, BOUND = 0.001, {"rise": 0.05}
+PROMPTS, STEPS, VOCABULARY = 12, 4, 50
+
+
+def off_by(truth, sizes):
+    """Logits whose error is `sizes` [prompts] of each prompt's own length."""
+    direction = np.random.default_rng(3).normal(size=truth.shape)
+    direction /= np.linalg.norm(direction, axis=(1, 2), keepdims=True)
+    return truth + np.reshape(sizes, (-1, 1, 1)) * np.linalg.norm(truth, axis=(1, 2), keepdims=True) * direction
+
+
+def told(here, there):
+    """The line for two stacks whose errors are so many times stock's, one number a prompt."""
+    truth = np.random.default_rng(1).normal(size=(PROMPTS, STEPS, VOCABULARY))
+    stock = off_by(truth, np.full(PROMPTS, 0.01))
+    measured = types.SimpleNamespace(
+        truth=types.SimpleNamespace(stock=stock, against=truth, logits=truth),
+        prompts=[types.SimpleNamespace(padded=False, past_window=False)] * PROMPTS,
+        logits=off_by(truth, 0.01 * np.array(here)),
+        other_logits=off_by(truth, 0.01 * np.array(there)),
+    )
+    return _closeness(measured, BOUND, ALPHA)
+
+
+@pytest.mark.parametrize(("rise", "scatter", "verdict"), [
+    (0.0, 0.02, "PASS"),
+    (0.04, 0.02, "PASS"),
+    (-0.5, 0.02, "PASS"),
+    (0.2, 0.02, "FAIL"),
+    (0.2, 0.6, "INCONCLUSIVE"),  # prompts differ by more than that
+    (np.nan, 0.0, "FAIL"),
+])  # fmt: skip
+def test_further_from_the_truth_is_a_failure_where_prompts_agree_on_it(rise, scatter, verdict):
+    zigzag = scatter * np.array([1, -1] * (PROMPTS // 2))
+    line = told(1 + rise + zigzag, np.ones(PROMPTS))
+    assert (line.check, line.verdict) == ("against_logits", verdict)
