@@ -1,6 +1,7 @@
 """Runs of the suite inside its own tests: a pytest process of its own, its JUnit report and its last line."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -82,3 +83,12 @@ def nodes(suite, cells, file=None):
 def plant(cell, when, fault):
     """The option that breaks a cell in an inner run with suites.meta.planting."""
     return f"--plant={cell}={when}:{fault}"
+
+
+def doctored(folder, change):
+    """Change records of a journal by `change(record)`, in place."""
+    path = folder / "journal.jsonl"
+    records = [json.loads(row) for row in path.read_text().splitlines()]
+    for record in records:
+        change(record)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -28,7 +28,26 @@ _RECORD = {
     "machine": machine_fingerprint().slug,
     "versions": {"torch": "2.8.0"},
 }
-JOURNAL = lines(_RECORD, {**_RECORD, "suite": "latency"}, {**_RECORD, "verdict": "FAIL"})
+IDENTITY = {
+    "machine": machine_fingerprint().slug,
+    "numerics": {"cpu": "amx"},
+    "python": "3.11.9",
+    "versions": {"torch": "2.8.0"},
+    **dict.fromkeys(("commit", "sources", "matrix", "accepted"), "0123456789abcdef"),
+    "options": {"--platform": "auto"},
+}
+_RUN = {"schema": 2, "run": "aa11", **IDENTITY}
+_OPENING = {**_RUN, "kind": "run", "resumes": None, "started": "2026-01-02T03:00:00+00:00", "differs": []}
+_STAGED = dict(suite="latency", platform="cpu", key="k", name="c", values={"x": [1.0, None, "s"]}, n=2)
+_TEST = {**_RECORD, **_RUN, "kind": "test", "attempt": 1, "final": True, "staged": [_STAGED], "script_lines": [["a"]]}
+JOURNAL = lines(
+    _RECORD,  # of schema 1, and by itself
+    _OPENING,
+    {**_TEST, "code": {"revision": "0", "runs": True, "files": {}}},
+    {**_TEST, "nodeid": "another", "final": False},
+    {**_OPENING, "run": "bb22", "resumes": "aa11", "differs": ["torch 1 instead of 2"]},
+    {**_TEST, "run": "bb22", "nodeid": "another", "attempt": 2},
+)
 SCOPES = b"""
 [[waivers]]
 id = "scoped"

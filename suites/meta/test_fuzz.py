@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from fixtures import waiving
+from fixtures import resume, waiving
 from fixtures.accepted import _scores
 from fixtures.bench import pretrained
 from fixtures.bench.accuracy import Progress
 from fixtures.bench.tasks import check_data
 from fixtures.ledger import Baselines, Journal, Value
+from fixtures.ledger.runs import differences
 from fixtures.ledger.scores import ScoreFiles
 from fixtures.matrix import config_entries, load_matrix
 from fixtures.models.contents import check_code
@@ -121,11 +122,22 @@ def test_scores(tmp_path, data):
     taken_or_told(path, data.draw(mutations.json_files(json.dumps(record).encode())), read)
 
 
+def take_all(path):
+    """All that a run takes from the one that it resumes, without the tests."""
+    chain = resume.read_chain(path)
+    if chain is not None:
+        assert all(text.isprintable() for text in differences(chain.run, sound_files.IDENTITY))
+        resume.check_replays(chain.finished, path, path.parent)
+        return [resume.settled(record) for record in (*chain.finished.values(), *chain.first.values())]
+    return []
+
+
 @fuzzed
 @given(content=mutations.json_lines(sound_files.JOURNAL))
 def test_journal(tmp_path, content):
     path = tmp_path / "journal.jsonl"
     taken_or_told(path, content, lambda: verdicts.last_verdicts(path))
+    taken_or_told(path, content, lambda: take_all(path))
     with Journal(path) as journal:  # a torn end is mended, whatever stands before it
         journal.append({"n": 1})
 

@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.contract import checks_of
 from fixtures.ledger import Baselines, Value, machine_fingerprint, numerics_key, read_journal
-from suites.meta.inner import ROOT, generation, latency, plant, run_suite
+from suites.meta.inner import ROOT, doctored, generation, latency, plant, run_suite
 
 SOUND, BROKEN, UNSUPPORTED = (f"{model}-bf16-cpu-single" for model in ("opt-6.7b", "opt-30b", "qwen3-4b"))
 CLAIMS = """
@@ -84,6 +84,12 @@ def causes(run):
     return {nodeid.rpartition("::")[2]: text.partition(":")[0] for nodeid, text in rows}
 
 
+def count_of(run):
+    """The one line of the count."""
+    [line] = [line for line in run.output.splitlines() if line.startswith(("QUALIFIED", "NOT QUALIFIED"))]
+    return line
+
+
 BREAK = ["-p", "suites.meta.planting", plant(BROKEN, "before", "a_python_error")]
 
 
@@ -115,6 +121,65 @@ def test_a_waiver_in_its_last_two_weeks_warns_once(qualified):
         f"WAIVER RUNS OUT: soon of soon-owner, 10 days left (until {TODAY + datetime.timedelta(days=10)}), "
         "for 1 cell of this run"
     ]
+
+
+@pytest.fixture
+def resumed(qualified, matrix, tmp_path):
+    """A function that runs all of that again from its journal, changed by `change(record)`, with no stack started."""
+    _, folder = qualified
+
+    def run(change, *options):
+        shutil.copy(folder / "journal.jsonl", tmp_path)
+        doctored(tmp_path, change)
+        asked = [f"--baselines={folder / 'baselines'}", *BREAK, "-p", "suites.meta.no_workers", "--resume", *options]
+        return gate(tmp_path, matrix, *asked)
+
+    return run
+
+
+def test_what_is_taken_from_the_journal_counts(resumed):
+    run = resumed(lambda record: None)
+    assert run.status == 0, run.output
+    assert "6 of 6 tests are from" in run.output
+    assert count_of(run).endswith(": 2 PASS, 2 waived, 2 unsupported")
+    assert "WAIVED 2: soon of soon-owner until" in run.output
+
+
+def test_an_intermittent_cell_qualifies_nothing(resumed):
+    def crash_once(record):
+        if record.get("cell") == SOUND and record["suite"] == "generation":
+            attempts = dict(check="attempts", measured="first CRASHED, then PASS", allowed="the same twice", margin="")
+            record["verdict"] = "INTERMITTENT"
+            record["lines"].insert(0, {**attempts, "verdict": "INTERMITTENT"})
+
+    run = resumed(crash_once)
+    assert run.status == 1
+    assert causes(run) == {generation(SOUND): "INTERMITTENT"}
+    assert count_of(run).startswith("NOT QUALIFIED: 5 of 6 claimed cells")
+
+
+def test_verdicts_that_were_taken_in_spite_of_differences_qualify_nothing(resumed):
+    run = resumed(lambda record: record.update(differs=["torch 1 instead of 2"]) if record["kind"] == "run" else None)
+    assert run.status == 4
+    assert "holds verdicts that were taken with torch 1 instead of 2; begin anew without --resume" in run.output
+
+
+def test_a_gate_whose_tests_cannot_be_kept_says_what_it_found_and_fails(tmp_path, matrix):
+    (tmp_path / "journal.jsonl").symlink_to("/dev/full")
+    run = gate(tmp_path, matrix, "-k", "qwen3", "--allow-partial")
+    assert run.status == 1
+    assert run.verdict(latency(UNSUPPORTED)) == "FAIL"
+    assert "cannot be written (No space left on device)" in run.line(latency(UNSUPPORTED), "journal")
+    assert "qwen3-4b needs transformers 99.0" in run.line(latency(UNSUPPORTED), "supported")
+    assert run.output.count("NOT QUALIFIED") == 1
+    assert "INTERNALERROR" not in run.output
+
+
+def test_a_gate_whose_journal_is_taken_away_fails(tmp_path, matrix):
+    run = gate(tmp_path, matrix, "-k", "qwen3", "--allow-partial", "-p", "suites.meta.lost_journal")
+    assert run.status == 1
+    assert "was removed while this run wrote to it" in count_of(run)
+    assert "INTERNALERROR" not in run.output
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 
 from fixtures.bench.stage import free_port
 from fixtures.engine.ranks import environment
+from fixtures.selection import check_hosts
 from fixtures.worker import launchers, wire
 from fixtures.worker.endings import WorkerEnded
 from fixtures.worker.launchers import LaunchedGroup, command_line, told_by
@@ -88,6 +89,27 @@ def test_the_specifications_command_line_is_used():
 @pytest.mark.parametrize("launcher", launchers.WITH_HOSTFILE)
 def test_a_hostfile_is_handed_on_unchanged(launcher):
     assert "/etc/my hosts" in command_line(launcher, sys.executable, 2, 29500, "/etc/my hosts")
+
+
+@pytest.mark.parametrize(("text", "line"), [
+    ("node-1:2\n-oProxyCommand=reboot slots=2\n", "line 2 begins with '-oProxyCommand=reboot'"),
+    ("`reboot` slots=1\n", "line 1 begins with"),
+    ("node-1\0\n", "line 1 begins with"),
+])  # fmt: skip
+def test_a_host_that_ssh_would_take_for_an_option_is_refused(tmp_path, text, line):
+    (tmp_path / "hosts").write_text(text)
+    with pytest.raises(pytest.UsageError, match=line):
+        check_hosts(tmp_path / "hosts")
+
+
+def test_hosts_of_both_formats_are_handed_on(tmp_path):
+    (tmp_path / "hosts").write_text("# two\nnode-1:2\n\nme@node-2.example slots=2\n[fe80::1]:4  # three\n")
+    check_hosts(tmp_path / "hosts")
+
+
+def test_ranks_of_one_host_talk_on_loopback():
+    assert environment(0, 2, 29500)["GLOO_SOCKET_IFNAME"] == "lo"
+    assert "GLOO_SOCKET_IFNAME" not in environment(0, 2, 29500, host="node-1")
 
 
 # -- real groups ----
@@ -180,8 +202,11 @@ def test_a_stranger_at_the_door_is_turned_away(start, tmp_path):
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost:2\n")
     group = start("mpirun", hostfile=str(hosts))
-    for message in ({"token": "guess", "kind": "rank", "told": {}}, {}):
+    for message in ({"token": "guess", "kind": "rank", "told": {}}, {}, {"token": "é"}, [1]):
         stranger = socket.create_connection(group.listener.getsockname()[:2])
         wire.send(stranger, message)
+    for length, text in ((2**62, b""), (4000, b"[" * 4000), (1, b"1"), (2, b"\xff\xff")):
+        stranger = socket.create_connection(group.listener.getsockname()[:2])
+        stranger.sendall(wire.LENGTH.pack(length) + text)
     socket.create_connection(group.listener.getsockname()[:2]).close()
     assert [zygote.told["rank"] for zygote in group.meet()] == [0, 1]

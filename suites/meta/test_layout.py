@@ -7,6 +7,7 @@ import pytest
 from fixtures.bench.latency import grid_for
 from fixtures.bench.pairs import Pairing
 from fixtures.bench.stage import Settings, Stage
+from fixtures.ledger import Baselines, Value
 from fixtures.matrix import load_matrix
 from fixtures.worker.layout import identity
 from fixtures.worker.pool import Worker, Zygote
@@ -48,6 +49,13 @@ def test_each_start_is_another_draw_that_its_forks_share(layout):
 def test_a_layout_has_the_hash_seed_of_its_number():
     hashes = [places(layout)[0][0][-1] for layout in (1, 1, 2)]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_an_accepted_layout_is_known_again(tmp_path):
+    layout, accepted = identity(sys.executable, {}, {}), Baselines(tmp_path)
+    accepted.stage("latency", "cpu", "some-machine", SINGLE.id, {"paired_layout": Value(float(layout), None, "id")}, 1)
+    accepted.commit({"command": "pytest"})
+    assert Baselines(tmp_path).find("latency", "cpu", "some-machine", SINGLE.id).values["paired_layout"].value == layout
 
 
 @pytest.fixture(scope="module")

@@ -167,7 +167,8 @@ def test_the_pinned_revision_is_the_only_one(tmp_path):
 
 @pytest.mark.parametrize("revision", ["main", "a56c793", REVISION.upper()])
 def test_a_revision_that_pins_nothing_is_one_sentence(tmp_path, revision):
-    refused(run_suite(tmp_path, *CELLS, "--allow-remote-code", revision), "--allow-remote-code", "40 hexadecimal")
+    run = run_suite(tmp_path, *CELLS, "--collect-only", "--allow-remote-code", revision)
+    refused(run, "--allow-remote-code", "40 hexadecimal")
 
 
 SCRIPTS = """

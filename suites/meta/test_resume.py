@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from fixtures.ledger import Journal
-from suites.meta.inner import latency, nodes, run_suite
+from suites.meta.inner import doctored, latency, nodes, run_suite
 from suites.meta.prove_resume import Chain, undisturbed
 
 # -- killed and resumed, for real ----
@@ -46,15 +46,6 @@ ASKED = [*nodes("latency", CELLS), "--benchmark-disable"]
 NO_WORKERS = ["-p", "suites.meta.no_workers"]
 
 
-def doctored(folder, change):
-    """Change records of a journal by `change(record)`, in place."""
-    path = folder / "journal.jsonl"
-    records = [json.loads(row) for row in path.read_text().splitlines()]
-    for record in records:
-        change(record)
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     """(the run that --resume found nothing for, its folder)."""
@@ -75,6 +66,14 @@ def folder(first, tmp_path):
     return tmp_path
 
 
+def unfinished(folder):
+    """A file of work that a killed run left beside its journal."""
+    (folder / "unfinished").mkdir()
+    path = folder / "unfinished" / "work.jsonl"
+    path.touch()
+    return path
+
+
 def test_without_a_run_to_resume_everything_runs_and_is_told(first):
     run, _ = first
     assert run.status == 0
@@ -84,8 +83,10 @@ def test_without_a_run_to_resume_everything_runs_and_is_told(first):
 
 def test_replayed_verdicts_count_and_start_no_worker(folder):
     before = (folder / "journal.jsonl").read_text()
+    work = unfinished(folder)
     run = run_suite(folder, *ASKED, *NO_WORKERS, "--resume")
     assert run.status == 1, run.output
+    assert not work.exists(), "its test is finished now"
     assert "expected 2 = 1 run (1 FAIL) + 0 waived + 0 unsupported + 1 not compared (1 INCONCLUSIVE)" in run.output
     assert run.tests[latency(FAILED)][:2] == ("FAIL", "failure")
     assert run.tests[latency(UNTIMED)][:2] == ("INCONCLUSIVE", "skipped")
@@ -97,8 +98,10 @@ def test_replayed_verdicts_count_and_start_no_worker(folder):
 
 
 def test_a_test_that_is_not_expected_any_more_is_not_replayed(folder):
+    work = unfinished(folder)
     run = run_suite(folder, *nodes("latency", [UNTIMED]), "--benchmark-disable", *NO_WORKERS, "--resume")
     assert run.status == 0
+    assert work.exists(), "it may be of a test that a later run expects"
     assert {*run.tests} == {latency(UNTIMED)}
 
 
@@ -130,6 +133,30 @@ def test_resumed_all_the_same_it_says_what_differed(folder):
     # That still holds for a run that resumes this one, whose own stack is the same.
     again = run_suite(folder, *ASKED, *NO_WORKERS, "--resume")
     assert "torch 2.7.0 instead of 2.8.0" in again.output
+
+
+def test_what_was_waived_until_yesterday_runs_again(folder):
+    def waive(record):
+        if record.get("cell") == UNTIMED:
+            record["verdict"] = record["lines"][0]["verdict"] = "WAIVED"
+            record["waivers"] = ["ran-out"]
+
+    doctored(folder, waive)
+    run = run_suite(folder, *ASKED, "--resume")
+    assert "1 of 2 tests are from" in run.output
+    assert run.verdict(latency(UNTIMED)) == "INCONCLUSIVE"
+    assert run.property(latency(UNTIMED), "from_journal") is None
+
+
+@pytest.mark.parametrize(("options", "environment", "words"), [
+    (["--resume", "--lf"], {}, "--lf asks again what failed, and --resume takes it from the journal"),
+    (["--resume"], {"PYTEST_XDIST_WORKER": "gw0"}, "leave out xdist's -n"),
+    (["--resume=anyway", "--gate"], {}, "--resume=anyway takes verdicts of others"),
+])  # fmt: skip
+def test_options_that_would_mislead_are_refused(folder, options, environment, words):
+    run = run_suite(folder, *ASKED, *options, environment=environment)
+    assert run.status == 4
+    assert words in run.output
 
 
 def test_two_runs_in_one_folder_do_not_mix(folder):

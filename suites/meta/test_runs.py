@@ -8,6 +8,7 @@ from fixtures.attempts import Attempts
 from fixtures.judge.verdicts import CellVerdict, Line
 from fixtures.ledger import Journal, LedgerError
 from fixtures.ledger.runs import IDENTITY, differences, read_chain
+from fixtures.resume import check_replays
 
 NOW = {
     "machine": "epyc-1",
@@ -27,7 +28,8 @@ def line(verdict):
 
 
 def opening(run, resumes=None, **more):
-    return {"kind": "run", "run": run, "resumes": resumes, "started": "2026-01-01T00:00:00+00:00", **NOW, **more}
+    head = {"kind": "run", "run": run, "resumes": resumes, "started": "2026-01-01T00:00:00+00:00", "differs": []}
+    return {**head, **NOW, **more}
 
 
 def finished(run, nodeid, verdict="PASS", attempt=1, final=True):
@@ -101,10 +103,28 @@ def test_a_record_that_does_not_say_how_its_test_ended_is_one_sentence(written, 
         read_chain(path)
 
 
-def test_an_opening_record_without_its_date_is_one_sentence(written):
-    path = written(opening("a", started=None), finished("a", "t1"))
-    with pytest.raises(LedgerError, match=r"the opening record of run 'a' does not say when it began; begin anew"):
+@pytest.mark.parametrize("change", [{"started": None}, {"started": "soon"}, {"resumes": ["a"]}, {"differs": [1]}])
+def test_an_opening_record_that_opens_nothing_is_one_sentence(written, change):
+    path = written(opening("a", **change), finished("a", "t1"))
+    with pytest.raises(LedgerError, match=r"the opening record of run 'a' does not say when it began, .*; begin anew"):
         read_chain(path)
+
+
+def test_a_run_that_says_it_resumes_itself_is_a_run(written):
+    assert {*read_chain(written(opening("a", "a"), finished("a", "t1"))).finished} == {"t1"}
+
+
+@pytest.mark.parametrize("change", [
+    {"staged": [{"platform": "cpu"}]},
+    {"staged": [dict(suite="latency", platform="../..", key="k", name="c", values={"x": [1.0, None, "s"]}, n=1)]},
+    {"staged": [dict(platform="cpu", key="..", name="c", scores={"task": "t"})]},
+    {"staged": [dict(platform="cpu", key="k", name="c", scores={"task": "t"})]},
+    {"script_lines": [[1]]}, {"code": "none"},
+])  # fmt: skip
+def test_values_that_could_not_be_accepted_are_not_taken(tmp_path, change):
+    check_replays({"t1": finished("a", "t1")}, tmp_path / "journal.jsonl", tmp_path)
+    with pytest.raises(LedgerError, match=r"journal.jsonl: the record of 't1' holds values that cannot .*; remove"):
+        check_replays({"t1": finished("a", "t1") | change}, tmp_path / "journal.jsonl", tmp_path)
 
 
 # -- what differs ----
@@ -155,6 +175,28 @@ def test_an_opening_goes_before_the_first_record_and_nowhere_without_one(tmp_pat
         journal.append(finished("a", "t1"))
         journal.append(finished("a", "t2"))
     assert [json.loads(row)["kind"] for row in path.read_text().splitlines()] == ["run", "test", "test"]
+
+
+def test_an_opening_that_the_disk_refused_is_written_with_the_next_record(tmp_path, monkeypatch):
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.opening = opening("a")
+        with monkeypatch.context() as patch:
+            patch.setattr("os.write", refused)
+            with pytest.raises(LedgerError, match="No space left"):
+                journal.append(finished("a", "t1"))
+        journal.append(finished("a", "t2"))
+    assert {*read_chain(tmp_path / "journal.jsonl").finished} == {"t2"}
+
+
+def refused(descriptor, data):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_journal_that_was_removed_takes_nothing_more(tmp_path):
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        (tmp_path / "journal.jsonl").unlink()
+        with pytest.raises(LedgerError, match=r"journal.jsonl: was removed while this run wrote to it; leave it"):
+            journal.append(opening("a"))
 
 
 # -- attempts ----
