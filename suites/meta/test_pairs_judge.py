@@ -199,7 +199,7 @@ def test_suspects_get_launches_and_others_none(asked, settings, decode, before, 
     assert (str(lines[0]) if lines else None) == answer
 
 
-@pytest.mark.parametrize(("decode", "closer", "by"), [(0.499, 0.9, "by the screen"), (0.52, 0.503, "by two launches")])
+@pytest.mark.parametrize(("decode", "closer", "by"), [(0.49, 0.9, "by the screen"), (0.52, 0.503, "by two launches")])
 def test_what_a_screen_finds_as_fast_as_before_is_no_suspect(asked, decode, closer, by):
     [line], _ = asked(COMPARING, decode, accepted(), closer)
     assert (line.check, line.verdict) == ("screen", "PASS")
