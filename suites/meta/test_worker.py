@@ -57,6 +57,14 @@ def ending(worker, function, deadline=30, **arguments):
     return caught.value.ending
 
 
+def gone(pid):
+    """Whether a process ends, in a while."""
+    end = time.monotonic() + 5
+    while running(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not running(pid)
+
+
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGBUS, signal.SIGABRT])
 def test_a_signal_is_a_crash_with_its_name(worker, number):
     assert ending(worker, "end_by", number=int(number)).sentence() == f"CRASHED({number.name})"
@@ -113,6 +121,23 @@ def test_an_exception_is_an_answer_and_the_worker_lives_on(worker):
 
 def test_a_flood_of_output_blocks_nobody(worker):
     assert ask(worker, "flood", mebibytes=64) == 64
+
+
+@pytest.mark.parametrize(("fault", "words"), [
+    ("words_on_the_wire", "announced a header of"),
+    ("noise_on_the_wire", "what is no message"),
+    ("no_header_on_the_wire", "what is no message"),
+    ("odd_array_on_the_wire", "what is no message"),
+    ("endless_array_on_the_wire", "what is no message"),
+    ("half_a_frame_and_on", "what is no message"),
+    ("half_a_frame_and_death", "SIGSEGV"),
+    ("an_answer_to_nothing", "it answered what it was not asked"),
+    ("closes_its_connection", "closed its connection without an answer and went on"),
+])  # fmt: skip
+def test_what_is_no_answer_is_a_crash_and_not_waited_for(worker, fault, words):
+    end = ending(worker, "fault", name=fault)
+    assert end.verdict == "CRASHED"
+    assert words in end.detail
 
 
 def test_the_next_worker_starts_after_a_crash(zygote):
@@ -215,11 +240,7 @@ def test_workers_die_with_their_zygote(zygote):
     pid = ask(worker, "where")["pid"]
     os.kill(doomed.process.pid, signal.SIGKILL)
     doomed.process.wait()
-    for _ in range(100):
-        if not running(pid):
-            break
-        time.sleep(0.05)
-    assert not running(pid)
+    assert gone(pid)
     worker.close()
     doomed.close()
 
@@ -250,6 +271,19 @@ def test_an_absurd_header_is_refused():
     ours, theirs = socket.socketpair()
     ours.sendall(wire.LENGTH.pack(2**60))
     with pytest.raises(ValueError, match="the limit is"):
+        wire.receive(theirs, time.monotonic() + 5)
+
+
+@pytest.mark.parametrize("header", [
+    b"[1]", b"\xff\xfe", b"{}", b"[" * 100_000, b'{"message": [], "arrays": []}', b'{"message": {}, "arrays": [1]}',
+    *(b'{"message": {}, "arrays": [["a", %s]]}' % array for array in (
+        b'"zz", [2]', b'"<f4", [-2]', b'"<f4", ["2"]', b'"<f4", [1e300]', b'"|O", [2]', b'"<f4", [4398046511104, 4096]',
+    )),
+])  # fmt: skip
+def test_what_is_no_message_is_refused(header):
+    ours, theirs = socket.socketpair()
+    ours.sendall(wire.LENGTH.pack(len(header)) + header)
+    with pytest.raises(ValueError, match="what is no message"):
         wire.receive(theirs, time.monotonic() + 5)
 
 

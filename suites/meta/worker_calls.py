@@ -5,6 +5,8 @@ import signal
 import sys
 import time
 
+from suites.meta.torture_faults import FAULTS
+
 
 def echo(service, value):
     return value
@@ -78,3 +80,8 @@ def one_rank_raises(service, rank):
     if os.environ["RANK"] == str(rank):
         raise RuntimeError("only here")
     time.sleep(3600)
+
+
+def fault(service, name):
+    """A fault of the torture, by its name."""
+    FAULTS[name](None, None)
