@@ -17,6 +17,7 @@ from fixtures.engine.ranks import remove_leftovers
 from fixtures.engine.stacks import modules_for
 from fixtures.worker import wire
 from fixtures.worker.endings import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
+from fixtures.worker.output import KEPT
 from fixtures.worker.pool import Worker, Zygote, ZygoteFailed, base_environment
 from suites.meta.processes import running
 
@@ -121,6 +122,12 @@ def test_an_exception_is_an_answer_and_the_worker_lives_on(worker):
 
 def test_a_flood_of_output_blocks_nobody(worker):
     assert ask(worker, "flood", mebibytes=64) == 64
+
+
+def test_of_a_flood_only_the_last_words_are_kept(worker):
+    ask(worker, "flood", mebibytes=64)
+    assert len(worker.ranks[0].log.last()) == KEPT
+    assert "goodbye" in ending(worker, "speak_then_die", words="\ngoodbye").tail
 
 
 @pytest.mark.parametrize(("fault", "words"), [
