@@ -147,6 +147,27 @@ def test_what_is_no_answer_is_a_crash_and_not_waited_for(worker, fault, words):
     assert words in end.detail
 
 
+def test_an_end_is_seen_though_a_grandchild_holds_the_connection(worker):
+    assert ending(worker, "fault", name="leaves_a_grandchild_and_dies").sentence() == "CRASHED(SIGSEGV)"
+
+
+@pytest.mark.parametrize("end", ["worker", "zygote", "suite"])
+def test_no_grandchild_outlives_its_worker(end):
+    zygote = Zygote(["fixtures.engine.service"])
+    worker = Worker(zygote)
+    child = ask(worker, "leave_a_child")
+    assert running(child)
+    if end == "worker":
+        worker.close()
+    elif end == "suite":
+        zygote.control.shutdown(socket.SHUT_RDWR)  # as when the test process is killed
+    else:
+        zygote.process.terminate()
+    assert gone(child)
+    worker.close()
+    zygote.close()
+
+
 def test_the_next_worker_starts_after_a_crash(zygote):
     for _ in range(3):
         first = Worker(zygote)

@@ -85,3 +85,12 @@ def one_rank_raises(service, rank):
 def fault(service, name):
     """A fault of the torture, by its name."""
     FAULTS[name](None, None)
+
+
+def leave_a_child(service):
+    """The number of a child in a session of its own that stays."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        time.sleep(3600)
+    return child
