@@ -97,6 +97,17 @@ def test_replayed_verdicts_count_and_start_no_worker(folder):
     assert [json.loads(row)["kind"] for row in after.removeprefix(before).splitlines()] == ["run", "end"]
 
 
+def test_a_run_that_ends_early_counts_what_the_journal_holds(folder):
+    def fail(record):
+        if record.get("cell") == UNTIMED:
+            record["verdict"] = record["lines"][0]["verdict"] = "FAIL"
+
+    doctored(folder, fail)
+    run = run_suite(folder, *ASKED, *NO_WORKERS, "--resume", "--exitfirst")
+    assert len(run.tests) == 1
+    assert "expected 2 = 2 run (2 FAIL) + 0 waived + 0 unsupported + 0 not compared" in run.output.splitlines()
+
+
 def test_a_test_that_is_not_expected_any_more_is_not_replayed(folder):
     run = run_suite(folder, *nodes("latency", [UNTIMED]), "--benchmark-disable", *NO_WORKERS, "--resume")
     assert run.status == 0
