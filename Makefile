@@ -8,7 +8,7 @@ ARGS ?= -m llama2 --benchmark-compare
 QUESTIONS := suites/test_generation.py suites/test_latency.py suites/test_quantization.py suites/test_distributed.py \
 	suites/test_accuracy.py
 
-.PHONY: .venv qualify test lint lock bench fuzz prove-accuracy prove-latency prove-resume clean
+.PHONY: .venv qualify test lint lock bench fuzz prove-accuracy prove-latency prove-resume torture clean
 
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(QUESTIONS) $(ARGS)
@@ -38,6 +38,11 @@ prove-latency: .venv/.installed
 # Kills and resumes for about half an hour.
 prove-resume: .venv/.installed
 	.venv/bin/python -m suites.meta.prove_resume
+
+# Throws 200 faults at runs for about twenty minutes; `make torture FAULTS='--injections 50 --seed 7'` throws others.
+FAULTS ?= --injections 200 --seed 1
+torture: .venv/.installed
+	.venv/bin/python -m suites.meta.torture $(FAULTS)
 
 .venv: .venv/.installed
 

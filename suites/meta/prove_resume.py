@@ -62,20 +62,19 @@ class Chain:
     def journal(self):
         return self.results / "journal.jsonl"
 
-    def start(self):
-        """Start the run, or resume it."""
-        command = [sys.executable, "-m", "pytest", *self.selection, "--resume", "--update-baselines"]
+    def start(self, *more, own_group=False, **variables):
+        """Start the run, or resume it, with `more` arguments and `variables`; in a process group of its own or not."""
+        command = [sys.executable, "-m", "pytest", *self.selection, *more, "--resume", "--update-baselines"]
         command += [
             f"--results={self.results}",
             f"--baselines={self.baselines}",
             f"--junitxml={self.folder / 'junit.xml'}",
         ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-        environment |= {**GRID, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.temporary)}
+        environment |= {**GRID, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.temporary), **variables}
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
+            streams = dict(stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=own_group, **streams)
         self.starts += 1
 
     def kill_after(self, seconds=0.0, records=0):

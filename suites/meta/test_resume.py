@@ -77,7 +77,8 @@ def unfinished(folder):
 def test_without_a_run_to_resume_everything_runs_and_is_told(first):
     run, _ = first
     assert run.status == 0
-    assert "holds no run that can be resumed; this one starts from nothing" in run.output
+    told = "holds no run that can be resumed; this one starts from nothing"
+    assert run.output.index(told) < run.output.index(latency(UNTIMED)), "before anything runs"
     assert "2 not compared (2 INCONCLUSIVE)" in run.output
 
 
@@ -95,6 +96,17 @@ def test_replayed_verdicts_count_and_start_no_worker(folder):
     after = (folder / "journal.jsonl").read_text()
     assert after.startswith(before), "a journal is only ever added to"
     assert [json.loads(row)["kind"] for row in after.removeprefix(before).splitlines()] == ["run", "end"]
+
+
+def test_a_run_that_ends_early_counts_what_the_journal_holds(folder):
+    def fail(record):
+        if record.get("cell") == UNTIMED:
+            record["verdict"] = record["lines"][0]["verdict"] = "FAIL"
+
+    doctored(folder, fail)
+    run = run_suite(folder, *ASKED, *NO_WORKERS, "--resume", "--exitfirst")
+    assert len(run.tests) == 1
+    assert "expected 2 = 2 run (2 FAIL) + 0 waived + 0 unsupported + 0 not compared" in run.output.splitlines()
 
 
 def test_a_test_that_is_not_expected_any_more_is_not_replayed(folder):

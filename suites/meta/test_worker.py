@@ -17,6 +17,7 @@ from fixtures.engine.ranks import remove_leftovers
 from fixtures.engine.stacks import modules_for
 from fixtures.worker import wire
 from fixtures.worker.endings import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
+from fixtures.worker.output import KEPT
 from fixtures.worker.pool import Worker, Zygote, ZygoteFailed, base_environment
 from suites.meta.processes import running
 
@@ -55,6 +56,14 @@ def ending(worker, function, deadline=30, **arguments):
         ask(worker, function, deadline, **arguments)
     assert not any(map(running, pids)), "a worker that ended must leave no process behind"
     return caught.value.ending
+
+
+def gone(pid):
+    """Whether a process ends, in a while."""
+    end = time.monotonic() + 5
+    while running(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not running(pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGBUS, signal.SIGABRT])
@@ -113,6 +122,50 @@ def test_an_exception_is_an_answer_and_the_worker_lives_on(worker):
 
 def test_a_flood_of_output_blocks_nobody(worker):
     assert ask(worker, "flood", mebibytes=64) == 64
+
+
+def test_of_a_flood_only_the_last_words_are_kept(worker):
+    ask(worker, "flood", mebibytes=64)
+    assert len(worker.ranks[0].log.last()) == KEPT
+    assert "goodbye" in ending(worker, "speak_then_die", words="\ngoodbye").tail
+
+
+@pytest.mark.parametrize(("fault", "words"), [
+    ("words_on_the_wire", "announced a header of"),
+    ("noise_on_the_wire", "what is no message"),
+    ("no_header_on_the_wire", "what is no message"),
+    ("odd_array_on_the_wire", "what is no message"),
+    ("endless_array_on_the_wire", "what is no message"),
+    ("half_a_frame_and_on", "what is no message"),
+    ("half_a_frame_and_death", "SIGSEGV"),
+    ("an_answer_to_nothing", "it answered what it was not asked"),
+    ("closes_its_connection", "closed its connection without an answer and went on"),
+])  # fmt: skip
+def test_what_is_no_answer_is_a_crash_and_not_waited_for(worker, fault, words):
+    end = ending(worker, "fault", name=fault)
+    assert end.verdict == "CRASHED"
+    assert words in end.detail
+
+
+def test_an_end_is_seen_though_a_grandchild_holds_the_connection(worker):
+    assert ending(worker, "fault", name="leaves_a_grandchild_and_dies").sentence() == "CRASHED(SIGSEGV)"
+
+
+@pytest.mark.parametrize("end", ["worker", "zygote", "suite"])
+def test_no_grandchild_outlives_its_worker(end):
+    zygote = Zygote(["fixtures.engine.service"])
+    worker = Worker(zygote)
+    child = ask(worker, "leave_a_child")
+    assert running(child)
+    if end == "worker":
+        worker.close()
+    elif end == "suite":
+        zygote.control.shutdown(socket.SHUT_RDWR)  # as when the test process is killed
+    else:
+        zygote.process.terminate()
+    assert gone(child)
+    worker.close()
+    zygote.close()
 
 
 def test_the_next_worker_starts_after_a_crash(zygote):
@@ -215,11 +268,7 @@ def test_workers_die_with_their_zygote(zygote):
     pid = ask(worker, "where")["pid"]
     os.kill(doomed.process.pid, signal.SIGKILL)
     doomed.process.wait()
-    for _ in range(100):
-        if not running(pid):
-            break
-        time.sleep(0.05)
-    assert not running(pid)
+    assert gone(pid)
     worker.close()
     doomed.close()
 
@@ -250,6 +299,19 @@ def test_an_absurd_header_is_refused():
     ours, theirs = socket.socketpair()
     ours.sendall(wire.LENGTH.pack(2**60))
     with pytest.raises(ValueError, match="the limit is"):
+        wire.receive(theirs, time.monotonic() + 5)
+
+
+@pytest.mark.parametrize("header", [
+    b"[1]", b"\xff\xfe", b"{}", b"[" * 100_000, b'{"message": [], "arrays": []}', b'{"message": {}, "arrays": [1]}',
+    *(b'{"message": {}, "arrays": [["a", %s]]}' % array for array in (
+        b'"zz", [2]', b'"<f4", [-2]', b'"<f4", ["2"]', b'"<f4", [1e300]', b'"|O", [2]', b'"<f4", [4398046511104, 4096]',
+    )),
+])  # fmt: skip
+def test_what_is_no_message_is_refused(header):
+    ours, theirs = socket.socketpair()
+    ours.sendall(wire.LENGTH.pack(len(header)) + header)
+    with pytest.raises(ValueError, match="what is no message"):
         wire.receive(theirs, time.monotonic() + 5)
 
 

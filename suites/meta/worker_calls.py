@@ -5,6 +5,8 @@ import signal
 import sys
 import time
 
+from suites.meta.torture_faults import FAULTS
+
 
 def echo(service, value):
     return value
@@ -78,3 +80,17 @@ def one_rank_raises(service, rank):
     if os.environ["RANK"] == str(rank):
         raise RuntimeError("only here")
     time.sleep(3600)
+
+
+def fault(service, name):
+    """A fault of the torture, by its name."""
+    FAULTS[name](None, None)
+
+
+def leave_a_child(service):
+    """The number of a child in a session of its own that stays."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        time.sleep(3600)
+    return child

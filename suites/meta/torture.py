@@ -1,0 +1,134 @@
+"""Faults of every kind thrown at real runs on the host: nothing is lost, misjudged, left behind or corrupted.
+
+`python -m suites.meta.torture [--injections N] [--seed N]` draws faults in workers (crashes, memory that runs out,
+silence, floods, a broken connection, grandchildren), of the run itself (killed, terminated, Ctrl-C, a second one, a
+clock that steps back) and of its disks (full, not writable, without power), at random moments of runs of the
+miniatures. What a run was robbed of, the next one goes on with. After each, the verdicts of all cells, the journal, the
+accepted values, processes and files have to be what they are without faults, but for the verdict of the cell that was
+struck. A table says what was found; what does not hold is printed with the command that repeats it, and the exit status
+is 1.
+
+A device is the one thing that cannot be lost here: what its driver would say is planted.
+"""
+
+import argparse
+import collections
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from suites.meta import torture_host as host
+from suites.meta.torture_checks import COLUMNS, ENDS
+from suites.meta.torture_draw import EVENTS, FEW, draw
+from suites.meta.torture_rounds import Torture
+
+EXPECTED = {
+    "second_run": "refused, the first one unharmed",
+    "clock_back": "as without",
+    "sigkill_of_the_run": "resumed, as without",
+    "sigterm": "status 143, reported; resumed, as without",
+    "sighup": "status 129, reported; resumed, as without",
+    "ctrl_c": "status 2, reported; resumed, as without",
+    "power_cut": "resumed, as without; files old or new",
+    "results_full": "FAIL in one sentence, ended; resumed",
+    "baselines_full": "NOT ACCEPTED, old values; resumed",
+    "results_read_only": "refused in one sentence; resumed",
+    "device_lost": "CRASHED at once; resumed",
+}
+SHORT, LONG = 6, 8  # seconds that a worker has for an answer, in short tortures and in long ones
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Faults of every kind thrown at real runs on the host.")
+    parser.add_argument("--injections", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="one injection of the draw alone")
+    parser.add_argument("--round", type=int, metavar="NUMBER", help="one round of the draw alone")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for the runs, which is left there")
+    options = parser.parse_args(arguments)
+    host.with_own_mounts()
+    host.own_shared_memory()
+    host.adopt()
+    group = host.oom_group()
+    try:
+        with tempfile.TemporaryDirectory(prefix="xpu-llm-cts-torture-", ignore_cleanup_errors=True) as temporary:
+            if options.keep:
+                options.keep.mkdir()
+            return int(not _torture(options.keep or Path(temporary), options, _cannot(group)))
+    finally:
+        host.orphans(0)
+        host.without_group(group)
+
+
+def _cannot(group):
+    """{fault: why} of what this host does not let be drawn."""
+    without = {}
+    if group is None:
+        without["oom_killed"] = "no control group can be made"
+    if not host.may_mount():
+        for fault in ("results_full", "baselines_full", "results_read_only"):
+            without[fault] = "nothing can be mounted"
+    if not shutil.which("cc"):
+        without["clock_back"] = "there is no compiler"
+    return without
+
+
+def _torture(folder, options, without):
+    """Play the rounds and print what was found; whether all is as it has to be."""
+    for fault, why in without.items():
+        print(f"left out: {fault}, since {why}")
+    rounds = draw(options.seed, options.injections, without)
+    if options.round:
+        rounds = [round_ for round_ in rounds if round_.number == options.round]
+    if options.only:
+        rounds = [round_.only(options.only) for round_ in rounds]
+        rounds = [round_ for round_ in rounds if any(i.number == options.only for i in round_.injections)]
+    torture, start, found = Torture(folder, SHORT if options.injections < FEW else LONG), time.monotonic(), {}
+    drawn = [injection for round_ in rounds for injection in round_.injections]
+    print(f"seed {options.seed}: {len(drawn)} injections in {len(rounds)} rounds", flush=True)
+    for round_ in rounds:
+        found[round_.number] = torture.play(round_)
+        _tell(round_, found[round_.number], options, time.monotonic() - start, torture.missed)
+    struck = [injection for injection in drawn if injection.number not in torture.missed]
+    print("\n".join(_table(struck, [one for several in found.values() for one in several])))
+    sound = sum(injection is None for round_ in rounds for injection in round_.planted.values())
+    findings = sum(map(len, found.values()))
+    late = f", {len(drawn) - len(struck)} more came too late" if len(struck) < len(drawn) else ""
+    told = f"{len(struck)} injections (seed {options.seed}{late}) and {sound} sound cells beside them"
+    print(f"{told} in {time.monotonic() - start:.0f} s: {findings} findings")
+    return not findings
+
+
+def _tell(round_, found, options, seconds, missed):
+    names = collections.Counter(i.fault for i in round_.injections if i.number not in missed)
+    told = ", ".join(f"{count} {name}" if count > 1 else name for name, count in sorted(names.items()))
+    print(f"[{seconds:5.0f} s] round {round_.number} ({round_.kind}): {told}: {len(found)} findings", flush=True)
+    again = f"python -m suites.meta.torture --injections {options.injections} --seed {options.seed}"
+    for one in found:
+        which = f"--round {round_.number}" if one.injection is None else f"--only {one.injection}"
+        print(f"  {one.column}: {one.text}\n  again: {again} {which}", flush=True)
+
+
+def _table(struck, found):
+    """Rows of a table of what struck, in the order of faults.
+
+    A finding that belongs to no single injection counts for the runs as a whole.
+    """
+    names = {injection.number: injection.fault for injection in struck}
+    counted = collections.Counter((names.get(one.injection, "runs as a whole"), one.column) for one in found)
+    times = collections.Counter(names.values())
+    yield f"| fault | injections | expected | {' | '.join(COLUMNS)} |"
+    yield "|---" * (3 + len(COLUMNS)) + "|"
+    for fault in [*ENDS, *EVENTS, "runs as a whole"]:
+        if times[fault] or any(counted[fault, column] for column in COLUMNS):
+            expected = EXPECTED.get(fault) or (ENDS[fault].verdict if fault in ENDS else "")
+            cells = " | ".join(str(counted[fault, column]) for column in COLUMNS)
+            yield f"| {fault.replace('_', ' ')} | {times[fault] or ''} | {expected} | {cells} |"
+    sums = " | ".join(str(sum(one.column == column for one in found)) for column in COLUMNS)
+    yield f"| all | {len(struck)} | | {sums} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
