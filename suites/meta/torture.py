@@ -13,6 +13,7 @@ A device is the one thing that cannot be lost here: what its driver would say is
 
 import argparse
 import collections
+import itertools
 import shutil
 import sys
 import tempfile
@@ -21,21 +22,21 @@ from pathlib import Path
 
 from suites.meta import torture_host as host
 from suites.meta.torture_checks import COLUMNS, ENDS
-from suites.meta.torture_draw import EVENTS, FEW, draw
+from suites.meta.torture_draw import ENDERS, EVENTS, FEW, KINDS, Round, draw
 from suites.meta.torture_rounds import Torture
 
 EXPECTED = {
-    "second_run": "refused, the first one unharmed",
-    "clock_back": "as without",
-    "sigkill_of_the_run": "resumed, as without",
-    "sigterm": "status 143, reported; resumed, as without",
-    "sighup": "status 129, reported; resumed, as without",
-    "ctrl_c": "status 2, reported; resumed, as without",
-    "power_cut": "resumed, as without; files old or new",
-    "results_full": "FAIL in one sentence, ended; resumed",
-    "baselines_full": "NOT ACCEPTED, old values; resumed",
-    "results_read_only": "refused in one sentence; resumed",
-    "device_lost": "CRASHED at once; resumed",
+    "second_run": ("second run in the folder of another", "refused; the first as without"),
+    "clock_back": ("clock steps back", "as without"),
+    "sigkill_of_the_run": ("run is killed (SIGKILL)", "resumed: as without"),
+    "sigterm": ("run is ended (SIGTERM)", "reported, status 143; resumed: as without"),
+    "sighup": ("terminal is gone (SIGHUP)", "reported, status 129; resumed: as without"),
+    "ctrl_c": ("Ctrl-C", "reported, status 2; resumed: as without"),
+    "power_cut": ("power cut at a write", "files old or new; resumed: as without"),
+    "results_full": ("disk of the journal is full", "one FAIL, in one sentence, and the end; resumed: as without"),
+    "results_read_only": ("disk of the journal is read-only", "refused in one sentence; resumed: as without"),
+    "baselines_full": ("disk of accepted values is full", "NOT ACCEPTED, old values; resumed: as without"),
+    "device_lost": ("device is lost", "CRASHED at once; resumed: as without"),
 }
 SHORT, LONG = 6, 8  # seconds that a worker has for an answer, in short tortures and in long ones
 
@@ -88,9 +89,17 @@ def _torture(folder, options, without):
     torture, start, found = Torture(folder, SHORT if options.injections < FEW else LONG), time.monotonic(), {}
     drawn = [injection for round_ in rounds for injection in round_.injections]
     print(f"seed {options.seed}: {len(drawn)} injections in {len(rounds)} rounds", flush=True)
-    for round_ in rounds:
+
+    def play(round_):
         found[round_.number] = torture.play(round_)
         _tell(round_, found[round_.number], options, time.monotonic() - start, torture.missed)
+
+    for round_ in rounds:
+        play(round_)
+    late = tuple(i for i in drawn if i.number in torture.missed and i.fault in ENDERS)
+    if late:  # for where workers compute, and not for where nothing is loaded
+        torture.missed -= {injection.number for injection in late}
+        play(Round(max(found) + 1, "light", {}, late))
     struck = [injection for injection in drawn if injection.number not in torture.missed]
     print("\n".join(_table(struck, [one for several in found.values() for one in several])))
     sound = sum(injection is None for round_ in rounds for injection in round_.planted.values())
@@ -112,22 +121,29 @@ def _tell(round_, found, options, seconds, missed):
 
 
 def _table(struck, found):
-    """Rows of a table of what struck, in the order of faults.
+    """Rows of a table of what struck, by kinds of faults and what is expected of them.
 
     A finding that belongs to no single injection counts for the runs as a whole.
     """
-    names = {injection.number: injection.fault for injection in struck}
-    counted = collections.Counter((names.get(one.injection, "runs as a whole"), one.column) for one in found)
+    names = {injection.number: _row(injection.fault) for injection in struck}
+    whole = ("runs as a whole", "")
+    counted = collections.Counter((names.get(one.injection, whole), one.column) for one in found)
     times = collections.Counter(names.values())
     yield f"| fault | injections | expected | {' | '.join(COLUMNS)} |"
     yield "|---" * (3 + len(COLUMNS)) + "|"
-    for fault in [*ENDS, *EVENTS, "runs as a whole"]:
-        if times[fault] or any(counted[fault, column] for column in COLUMNS):
-            expected = EXPECTED.get(fault) or (ENDS[fault].verdict if fault in ENDS else "")
-            cells = " | ".join(str(counted[fault, column]) for column in COLUMNS)
-            yield f"| {fault.replace('_', ' ')} | {times[fault] or ''} | {expected} | {cells} |"
+    for row in dict.fromkeys([*map(_row, [*itertools.chain(*KINDS.values()), *EVENTS]), whole]):
+        if times[row] or any(counted[row, column] for column in COLUMNS):
+            cells = " | ".join(str(counted[row, column]) for column in COLUMNS)
+            yield f"| {row[0]} | {times[row] or ''} | {row[1]} | {cells} |"
     sums = " | ".join(str(sum(one.column == column for one in found)) for column in COLUMNS)
     yield f"| all | {len(struck)} | | {sums} |"
+
+
+def _row(fault):
+    """(kind, what is expected) of a fault."""
+    if fault in EXPECTED:
+        return EXPECTED[fault]
+    return next(kind for kind, faults in KINDS.items() if fault in faults), ENDS[fault].verdict
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Ordeal(Chain):
         while self.tests() < records or "\nresume: " not in self.log.read_text(errors="replace"):
             if time.monotonic() > end:
                 raise Missed
-            self.lasts(0.005)
+            self.lasts(0.002)
         self.lasts(delay)
 
     def lasts(self, seconds):

@@ -26,6 +26,17 @@ WIRE = ("words_on_the_wire", "noise_on_the_wire", "no_header_on_the_wire", "odd_
 OFFSPRING = ("leaves_a_grandchild_and_dies", "leaves_a_grandchild_and_goes_on", "leaves_a_child_and_hangs")
 OTHERS = ("raises", "kills_its_zygote")
 DEALT = (SIGNALS, MEMORY, WIRE, OFFSPRING, SILENCE, GONE, SIGNALS, OUTPUT, WIRE, OFFSPRING, OTHERS)
+KINDS = {
+    "worker dies by a signal": SIGNALS,
+    "worker runs out of memory": MEMORY,
+    "worker goes silent": SILENCE,
+    "worker floods its output": OUTPUT,
+    "worker lets go of its connection": GONE,
+    "worker sends what is no answer": WIRE,
+    "worker leaves processes behind": OFFSPRING,
+    "worker raises an exception": ("raises",),
+    "worker kills its parent": ("kills_its_zygote",),
+}
 IN_RANKS = ("sigsegv", "sigkill", "oom_killed", "deadlocks_in_native_code", "words_on_the_wire",
             "half_a_frame_and_on", "exits_without_an_answer", "leaves_a_grandchild_and_dies")  # fmt: skip
 

@@ -6,12 +6,15 @@ import json
 import mmap
 import shutil
 import signal
+import subprocess
+import sys
 
+from fixtures.engine import extensions
 from fixtures.judge.verdicts import FAILING
 from fixtures.ledger import read_journal
 from fixtures.ledger.records import file_text
 from suites.meta import torture_host as host
-from suites.meta.inner import junit, nodes
+from suites.meta.inner import ROOT, junit, nodes
 from suites.meta.torture_chain import Missed, Ordeal
 from suites.meta.torture_checks import ENDS, End, Finding, after_an_orderly_end, at_the_end, refused
 from suites.meta.torture_draw import CELLS, Round, node, records_of
@@ -29,10 +32,11 @@ OPTIONS = ("-p", "suites.meta.planting", "--benchmark-disable")
 QUICKLY = 0.02  # what is left of a delay where tests follow each other quickly
 WRITES = 6 + len(UNTIMED)  # of a light run to the disk: a folder, its records, a file of accepted values
 ENOUGH = 8 * MEBIBYTE  # for results, and for accepted values
-TRIES = 4  # to hit a light run before it is over
+TRIES = 8  # to hit a light run before it is over
 NOT_TIMED = End("INCONCLUSIVE")
 NOTHING = (None, "", "", {})
 EARLY, EARLY_SECONDS = 0.15, 8.0  # share of kills that come before the first record, and how late they come
+OF_GROUPS = 30  # seconds that a group of ranks has for an answer: they import DeepSpeed first
 AT_ONCE = 5.0  # seconds that a cell may take whose device is gone
 
 
@@ -48,7 +52,7 @@ class Torture:
 
     def play(self, round_):
         """The Findings of a round; one that its faults missed is played again, with faults that come earlier."""
-        kind, found = "workers" if round_.kind == "ranks" else round_.kind, []
+        kind, found = round_.kind, []
         for attempt in range(TRIES if kind in ("light", "power_cut") else 1):
             found += getattr(self, f"_{kind}")(round_, self.folder / f"round-{round_.number}-{attempt}")
             late = [event for event in round_.events if event.number in self.missed]
@@ -61,11 +65,17 @@ class Torture:
 
     # -- faults in workers, with what befalls the run beside ----
 
+    def _ranks(self, round_, folder):
+        if not (extensions.folder() / "finished").exists():  # its compiler would be taken for a hang
+            subprocess.run([sys.executable, "-m", "fixtures.engine.extensions"], cwd=ROOT, check=True)
+        return self._workers(round_, folder)
+
     def _workers(self, round_, folder):
         plants = [injection.option() for injection in round_.planted.values() if injection]
         moved = self.clock if any(event.fault == "clock_back" for event in round_.events) else None
         untimed = UNTIMED if round_.kind == "workers" else []
-        chain = Ordeal(folder, [*round_.planted, *untimed], (*self.options, *plants), moved)
+        options = self.options if untimed else (*OPTIONS, f"--deadline={OF_GROUPS}")
+        chain = Ordeal(folder, [*round_.planted, *untimed], (*options, *plants), moved)
         with contextlib.closing(chain):
             found = self._until_the_end(chain, round_.events, records_of(round_.planted) + len(untimed))
             found += at_the_end(chain, round_.planted | dict.fromkeys(untimed), dict.fromkeys(untimed, NOT_TIMED))
