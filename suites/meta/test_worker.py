@@ -168,6 +168,15 @@ def test_no_grandchild_outlives_its_worker(end):
     zygote.close()
 
 
+def test_a_zygote_whose_suite_is_gone_already_imports_nothing():
+    code = (
+        "import os, socket; from fixtures.worker import zygote; ours, theirs = socket.socketpair(); ours.close();"
+        "print(zygote.serve(theirs, ['IMPORTED=1']), os.environ.get('IMPORTED'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["1", "None"], done.stderr
+
+
 def test_the_next_worker_starts_after_a_crash(zygote):
     for _ in range(3):
         first = Worker(zygote)
