@@ -8,9 +8,11 @@ import time
 
 import pytest
 
+from fixtures.worker import pool
 from fixtures.worker.pool import Worker
 from suites.meta.processes import running
 
+GRACE = 1.0  # seconds for ranks that wait for one with an error: here nothing is to come of them
 groups, ends = [], []
 
 
@@ -24,6 +26,7 @@ def _watched(method, note):
 
 def pytest_configure(config):
     config.attempts = 1
+    pool.GRACE = GRACE
     # The list is filled before ranks are forked, and read once they should be gone.
     Worker.__init__ = _watched(Worker.__init__, groups.append)
     Worker._kill = _watched(Worker._kill, lambda worker: ends.append((time.monotonic(), worker)))

@@ -33,16 +33,11 @@ class Run:
 
 def run_suite(folder, *arguments, timeout=540, environment=None, cwd=ROOT):
     """Run pytest with `arguments` from the project's root; journal and JUnit go to `folder`."""
-    report = Path(folder) / "junit.xml"
-    command = [sys.executable, "-m", "pytest", *arguments]
-    if "--collect-only" not in arguments:
-        command += [f"--junitxml={report}", f"--results={folder}"]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    clean["PYTHONPATH"] = str(ROOT)
+    words, variables = command_of(folder, arguments, environment)
     result = subprocess.run(
-        command,
+        [sys.executable, "-m", "pytest", *words],
         cwd=cwd,
-        env={**clean, **(environment or {})},
+        env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -50,7 +45,27 @@ def run_suite(folder, *arguments, timeout=540, environment=None, cwd=ROOT):
         timeout=timeout,
         check=False,
     )
-    return Run(result.returncode, result.stdout, junit(report) if report.exists() else {})
+    return found(folder, result.returncode, result.stdout)
+
+
+def command_of(folder, arguments, environment):
+    """(words after `pytest`, environment variables) of an inner run."""
+    words = [*arguments]
+    if "--collect-only" not in arguments:
+        # Hypothesis would be imported by its plugin, for its line in the header alone.
+        words += [f"--junitxml={_report_in(folder)}", f"--results={folder}", "-p", "no:hypothesispytest"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    return words, {**clean, "PYTHONPATH": str(ROOT), **(environment or {})}
+
+
+def found(folder, status, output):
+    """The Run that ended so, with what it reported in `folder`."""
+    report = _report_in(folder)
+    return Run(status, output, junit(report) if report.exists() else {})
+
+
+def _report_in(folder):
+    return Path(folder) / "junit.xml"
 
 
 def junit(path):

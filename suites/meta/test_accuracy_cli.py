@@ -12,7 +12,7 @@ from fixtures.engine.stacks import modules_for
 from fixtures.ledger import LedgerError
 from fixtures.ledger.scores import ScoreFiles
 from fixtures.matrix import load_matrix
-from suites.meta.inner import run_suite
+from suites.meta.forked import fork_suite
 from suites.meta.test_cli import refused
 
 TASK = "xpu_llm_cts_cloze"
@@ -32,7 +32,7 @@ def lines(folder, text, name="lambada_standard"):
     ("\n", ["lambada_standard.jsonl holds no document"]),
 ])  # fmt: skip
 def test_malformed_documents_are_one_sentence(tmp_path, text, words):
-    refused(run_suite(tmp_path, SUITE, *lines(tmp_path, text)), *words)
+    refused(fork_suite(tmp_path, SUITE, *lines(tmp_path, text)), *words)
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -44,7 +44,7 @@ def test_malformed_documents_are_one_sentence(tmp_path, text, words):
     (["--num-fewshot", "-1"], ["--num-fewshot", "whole number"]),
 ])  # fmt: skip
 def test_a_wrong_option_is_one_sentence(tmp_path, arguments, words):
-    refused(run_suite(tmp_path, SUITE, *arguments), *words)
+    refused(fork_suite(tmp_path, SUITE, *arguments), *words)
 
 
 def test_documents_too_large_to_read_are_refused(tmp_path, monkeypatch):

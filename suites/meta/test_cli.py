@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from fixtures.matrix import load_matrix
+from suites.meta.forked import fork_suite
 from suites.meta.inner import ROOT, run_suite
 
 CELLS = ["suites/test_generation.py", "suites/test_latency.py"]
@@ -29,14 +30,14 @@ def test_the_whole_matrix_is_listed(tmp_path):
     ("core-ultra and not int4", "phi-3-mini-4k-fp16-core-ultra-single", "phi-3-mini-4k-int4-core-ultra-single"),
 ])  # fmt: skip
 def test_markers_select_cells(tmp_path, expression, inside, outside):
-    run = run_suite(tmp_path, "--platform", "all", *LIST, "-m", expression, *CELLS)
+    run = fork_suite(tmp_path, "--platform", "all", *LIST, "-m", expression, *CELLS)
     assert run.status == 0
     assert f"test_generation[{inside}]" in run.output
     assert f"test_generation[{outside}]" not in run.output
 
 
 def test_names_select_models(tmp_path):
-    run = run_suite(tmp_path, *LIST, "--platform", "cpu", "-k", "llama-2-7b", *CELLS)
+    run = fork_suite(tmp_path, *LIST, "--platform", "cpu", "-k", "llama-2-7b", *CELLS)
     assert "test_generation[llama-2-7b-bf16-cpu-single]" in run.output
     assert "llama-2-13b" not in run.output
 
@@ -56,6 +57,13 @@ def test_the_matrix_is_printed_with_sources_and_contradictions(tmp_path):
     assert run.status == 0
     for words in ("Llama-2-7b-hf", "Supported Platforms", "footnote", "4.48.3", "Mistral"):
         assert words in run.output
+
+
+def test_a_forked_run_says_and_ends_as_a_fresh_one(tmp_path):
+    asked = [*CELLS, "--threads", "-1"]
+    fresh, forked = run_suite(tmp_path, *asked), fork_suite(tmp_path, *asked)
+    assert fresh.status == forked.status == 4
+    assert fresh.output == forked.output
 
 
 def refused(run, *words):
@@ -85,14 +93,14 @@ def refused(run, *words):
     (["--update-baselines", "--baselines", "/proc/sys"], ["/proc/sys", "write"]),
 ])  # fmt: skip
 def test_a_wrong_option_is_one_sentence(tmp_path, arguments, words):
-    refused(run_suite(tmp_path, *CELLS, *arguments), *words)
+    refused(fork_suite(tmp_path, *CELLS, *arguments), *words)
 
 
 def test_an_all_reduce_setting_that_ranks_do_not_get_is_told(tmp_path):
     cell = "suites/test_latency.py::test_latency[opt-6.7b-fp32-cpu-single]"
-    run = run_suite(tmp_path, cell, "--collect-only", "-q", environment={"TORCH_LLM_ALLREDUCE": "1"})
+    run = fork_suite(tmp_path, cell, "--collect-only", "-q", environment={"TORCH_LLM_ALLREDUCE": "1"})
     assert "ranks run without it" in run.output
-    assert "ranks run without it" not in run_suite(tmp_path, cell, "--collect-only", "-q").output
+    assert "ranks run without it" not in fork_suite(tmp_path, cell, "--collect-only", "-q").output
 
 
 def matrix_copy(tmp_path, file, old, new):
@@ -111,7 +119,7 @@ def matrix_copy(tmp_path, file, old, new):
     ("platforms.toml", 'device_type = "cpu"', 'device_type = "npu"', ["platforms.toml", "cpu", "npu"]),
 ])  # fmt: skip
 def test_bad_matrix_data_is_one_sentence(tmp_path, file, old, new, words):
-    run = run_suite(tmp_path, *matrix_copy(tmp_path, file, old, new), *CELLS)
+    run = fork_suite(tmp_path, *matrix_copy(tmp_path, file, old, new), *CELLS)
     refused(run, *words)
 
 
@@ -126,15 +134,7 @@ def test_bad_matrix_data_is_one_sentence(tmp_path, file, old, new, words):
 ])  # fmt: skip
 def test_bad_waivers_are_one_sentence(tmp_path, text, words):
     (tmp_path / "waivers.toml").write_text(text)
-    refused(run_suite(tmp_path, "--baselines", str(tmp_path), *CELLS), *words)
-
-
-def test_a_corrupt_baseline_is_one_sentence(tmp_path):
-    for key in ("generic", "avx2", "avx512", "avx512_bf16", "amx"):
-        (tmp_path / "cpu" / key).mkdir(parents=True)
-        (tmp_path / "cpu" / key / "generation.json").write_text('{"schema": 1,')
-    run = run_suite(tmp_path, "--baselines", str(tmp_path), *CELLS, "-k", "opt-6.7b-fp32")
-    refused(run, "generation.json", "git checkout")
+    refused(fork_suite(tmp_path, "--baselines", str(tmp_path), *CELLS), *words)
 
 
 @pytest.fixture(scope="module")
@@ -155,12 +155,12 @@ def checkpoint(tmp_path_factory):
 ])  # fmt: skip
 def test_a_bad_checkpoint_is_one_sentence(tmp_path, checkpoint, model, words):
     cell = f"suites/test_generation.py::test_generation[{model}-fp32-cpu-single]"
-    refused(run_suite(tmp_path, "--model-root", str(checkpoint), cell), *words)
+    refused(fork_suite(tmp_path, "--model-root", str(checkpoint), cell), *words)
 
 
 def test_remote_code_stays_off_without_the_pinned_revision(tmp_path, checkpoint):
     cell = "suites/test_generation.py::test_generation[baichuan2-13b-fp32-cpu-single]"
-    run = run_suite(tmp_path, "--model-root", str(checkpoint), cell)
+    run = fork_suite(tmp_path, "--model-root", str(checkpoint), cell)
     verdict, outcome, message, _ = run.tests["test_generation[baichuan2-13b-fp32-cpu-single]"]
     assert (verdict, outcome) == ("UNSUPPORTED", "skipped")
     assert "--allow-remote-code" in message
@@ -169,17 +169,17 @@ def test_remote_code_stays_off_without_the_pinned_revision(tmp_path, checkpoint)
 @pytest.mark.parametrize(("variable", "value"), [("beam", "four"), ("input", "0"), ("iter", "-1")])
 def test_a_bad_grid_is_one_sentence(tmp_path, variable, value):
     cell = "suites/test_latency.py::test_latency[opt-6.7b-fp32-cpu-single]"
-    refused(run_suite(tmp_path, cell, environment={variable: value}), f"variable {variable}", "whole number")
+    refused(fork_suite(tmp_path, cell, environment={variable: value}), f"variable {variable}", "whole number")
 
 
 @pytest.mark.parametrize("value", ["", "5", "xetla"])
 def test_an_engine_that_would_be_ignored_is_refused(tmp_path, value):
     cell = "suites/test_quantization.py::test_int4_reload[llama-2-7b-int4-cpu-single]"
-    refused(run_suite(tmp_path, cell, environment={"IPEX_COMPUTE_ENG": value}), "IPEX_COMPUTE_ENG", "4 (XeTLA)")
+    refused(fork_suite(tmp_path, cell, environment={"IPEX_COMPUTE_ENG": value}), "IPEX_COMPUTE_ENG", "4 (XeTLA)")
 
 
 def test_switched_off_benchmarks_are_no_pass(tmp_path):
     name = "test_latency[opt-6.7b-fp32-cpu-single]"
-    run = run_suite(tmp_path, f"suites/test_latency.py::{name}", "--benchmark-disable")
+    run = fork_suite(tmp_path, f"suites/test_latency.py::{name}", "--benchmark-disable")
     assert run.tests[name][:2] == ("INCONCLUSIVE", "skipped")
     assert "1 not compared (1 INCONCLUSIVE)" in run.output

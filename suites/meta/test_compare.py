@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from suites.meta.inner import latency, nodes, run_suite
+from suites.meta.inner import generation, latency, nodes, run_suite
+from suites.meta.test_cli import refused
 
 SAME, SLOWER, MISSING, ELSEWHERE = CELLS = [
     "opt-6.7b-fp32-cpu-single",
@@ -33,7 +34,10 @@ def accepting(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def comparing(accepting, tmp_path_factory):
-    """The run that compared, after one value was made unreachable, one deleted and one given to another machine."""
+    """The run that compared, after one value was made unreachable, one deleted and one given to another machine.
+
+    It also asks for a generation, whose baselines are torn.
+    """
     folder, _, _ = accepting
     path = accepted_file(folder)
     data = json.loads(path.read_text())
@@ -45,7 +49,10 @@ def comparing(accepting, tmp_path_factory):
     other = folder / "cpu" / "another-machine-0" / "latency.json"
     other.parent.mkdir()
     other.write_text(json.dumps({**data, "key": "another-machine-0", "cells": {ELSEWHERE + VARIANT: moved}}))
-    cells = nodes("latency", CELLS)
+    for level in ("generic", "avx2", "avx512", "avx512_bf16", "amx"):
+        (folder / "cpu" / level).mkdir(exist_ok=True)
+        (folder / "cpu" / level / "generation.json").write_text('{"schema": 1,')
+    cells = nodes("latency", CELLS) + nodes("generation", [SAME])
     results = tmp_path_factory.mktemp("second")
     return run_suite(results, *cells, f"--baselines={folder}", "--benchmark-compare", environment=GRID)
 
@@ -91,6 +98,11 @@ def test_each_cell_is_compared_with_its_own_values(comparing, name, verdicts, ou
 
 def test_a_regression_fails_the_run_and_the_sum_says_what_was_not_compared(comparing):
     assert comparing.status == 1
-    assert "1 FAIL" in comparing.output
+    assert "2 FAIL" in comparing.output
     assert "1 INCOMPARABLE" in comparing.output
     assert "1 NO_BASELINE" in comparing.output
+
+
+def test_a_corrupt_baseline_is_one_sentence(comparing):
+    assert comparing.verdict(generation(SAME)) == "FAIL"
+    refused(comparing, "generation.json", "git checkout")

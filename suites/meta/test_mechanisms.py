@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fixtures.bench.reference import Reference
-from fixtures.bench.stage import Settings, Stage
 from fixtures.judge.logits import ratios, relative_errors
 from fixtures.matrix import load_matrix
 
@@ -22,13 +21,6 @@ STEPS = 17  # prefill and 16 decode steps show what 32 do
 FEEL = {"rope": [0, 1], "scale": [4, 5], "mask": [2, 4, 5], "cache": [0, 1, 2]}  # prompts of those runs, by mechanism
 MODELS = [m for m in load_matrix().models if m.representative and m.weights == "miniature"]
 CASES = [(model, mechanism) for model in MODELS for mechanism in FAULTS if mechanism in model.arch.mechanisms]
-
-
-@pytest.fixture(scope="module")
-def stage():
-    stage = Stage(Settings())
-    yield stage
-    stage.close()
 
 
 @pytest.fixture(scope="module")

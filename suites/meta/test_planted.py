@@ -6,6 +6,7 @@ from fixtures.ledger import numerics_key
 from suites.meta.inner import ROOT, generation, nodes, plant, run_suite
 from suites.meta.processes import of_the_suite
 
+DEADLINE = 8  # seconds, several times what the slowest sound answer takes
 # cell -> (when the recipe breaks it, the fault, the verdict of the cell, the check that has to say so)
 PLANTED = {
     "llama-2-7b-fp32-cpu-single": ("before", "rope_base_doubled", "FAIL", "logits"),
@@ -25,11 +26,14 @@ PLANTED = {
     "opt-30b-bf16-cpu-single": ("before", "out_of_memory", "OOM", "runs"),
     "gpt-j-6b-fp32-cpu-single": ("before", "a_python_error", "FAIL", "runs"),
 }
+# Of INT4 and by another suite: test -> (when, fault).
+ENGINE, NATIVE = "test_int4_reload[llama-2-7b-int4-cpu-single]", "test_int4_native[llama-2-13b-int4-cpu-single]"
+INT4 = {ENGINE: ("first", "int4_faults.engine_left_set"), NATIVE: ("before", "optimise_is_a_no_op")}
 SOUND = ["llama-2-13b-fp32-cpu-single", "llama-3-8b-fp32-cpu-single", "gpt-j-6b-bf16-cpu-single"]
 DETAILS = {
     "segfault": "CRASHED(SIGSEGV)",
     "sigkill": "CRASHED(SIGKILL)",
-    "hang": "HANG(no answer within 15 s)",
+    "hang": f"HANG(no answer within {DEADLINE} s)",
     "silent_exit": "CRASHED(exit 0 without an answer)",
     "out_of_memory": "OOM(MemoryError)",
     "a_python_error": "RuntimeError: planted",
@@ -39,10 +43,11 @@ DETAILS = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     plants = [plant(cell, when, fault) for cell, (when, fault, *_) in PLANTED.items()]
-    cells = nodes("generation", [*PLANTED, *SOUND])
+    plants += [plant(test.partition("[")[2][:-1], when, fault) for test, (when, fault) in INT4.items()]
+    cells = nodes("generation", [*PLANTED, *SOUND]) + [f"suites/test_quantization.py::{test}" for test in INT4]
     before = of_the_suite()
     folder = tmp_path_factory.mktemp("run")
-    result = run_suite(folder, "-p", "suites.meta.planting", *plants, "--deadline=15", *cells)
+    result = run_suite(folder, "-p", "suites.meta.planting", *plants, f"--deadline={DEADLINE}", *cells)
     result.tests["left behind"] = of_the_suite() - before
     return result
 
@@ -70,9 +75,14 @@ def test_every_other_cell_still_runs(run, sound):
     assert run.verdict(generation(sound)) in expected
 
 
+def test_a_wrong_engine_and_a_native_no_op_are_seen(run):
+    assert "FAIL          IPEX_COMPUTE_ENG 4 in force" in run.line(ENGINE, "engine")
+    assert run.verdict(NATIVE) == "NOT_OPTIMISED"
+
+
 def test_a_run_with_faults_fails_and_adds_up(run):
     assert run.status == 1
-    assert f"expected {len(PLANTED) + len(SOUND)} = " in run.output
+    assert f"expected {len(PLANTED) + len(INT4) + len(SOUND)} = " in run.output
     assert "NEVER RAN" not in run.output
 
 

@@ -10,7 +10,6 @@ import pytest
 from fixtures.bench import accuracy
 from fixtures.bench.accuracy import Questions, measure_accuracy
 from fixtures.bench.plan import plan
-from fixtures.bench.stage import Settings, Stage
 from fixtures.bench.tasks import TaskError, chosen
 from fixtures.judge.bounds import bounds
 from fixtures.judge.scores import judge_accuracy
@@ -19,35 +18,42 @@ from suites.meta.inner import ROOT
 
 TASK = "xpu_llm_cts_cloze"
 LIMIT = 96  # documents
-FEW = 48  # for what does not depend on their number
+HALF = LIMIT // 2
+FEW = 24  # for what shows in any of them
 CELLS = {cell.id: cell for cell in load_matrix().all_cells() if cell.model.id == "smollm2-135m"}
 FP32, BF16, INT4, RANKS = (
     CELLS[f"smollm2-135m-{name}"]
     for name in ("fp32-cpu-single", "bf16-cpu-single", "int4-cpu-single", "bf16-cpu-autotp")
 )
-# (cell, when, fault): the checks that have to fail.
+# (cell, when, fault): the checks that have to fail, and in how many documents.
 PLANTED = [
-    (FP32, "before", "attention_logits_of_one_layer_scaled", {"loglik_spread"}),
-    (BF16, "before", "outputs_of_one_layer_scaled", {"loglik_spread"}),
-    (BF16, "before", "last_prompt_token_dropped", {"score", "loglik", "loglik_spread"}),
-    (BF16, "before", "target_scored_one_position_early", {"score", "loglik", "loglik_spread"}),
-    (RANKS, "before", "a_rank_has_other_documents", {"ranks_agree"}),
-    (RANKS, "before", "a_rank_reports_other_scores", {"ranks_agree"}),
-    (INT4, "first", "one_bad_group_in_every_linear", {"arithmetic_loglik_spread"}),
+    (FP32, "before", "attention_logits_of_one_layer_scaled", {"loglik_spread"}, FEW),
+    (BF16, "before", "outputs_of_one_layer_scaled", {"loglik_spread"}, LIMIT),
+    (BF16, "before", "last_prompt_token_dropped", {"score", "loglik", "loglik_spread"}, FEW),
+    (BF16, "before", "target_scored_one_position_early", {"score", "loglik", "loglik_spread"}, FEW),
+    (RANKS, "before", "a_rank_has_other_documents", {"ranks_agree"}, FEW),
+    (RANKS, "before", "a_rank_reports_other_scores", {"ranks_agree"}, FEW),
+    (INT4, "first", "one_bad_group_in_every_linear", {"arithmetic_loglik_spread"}, FEW),
 ]
 
 # lm-eval's command line as it is, in a process that cannot import IPEX: accelerate would, and IPEX patches classes.
+# DeepSpeed takes its time and is not used.
 LM_EVAL = (
-    "import sys; sys.modules['intel_extension_for_pytorch'] = None; from lm_eval.__main__ import cli_evaluate; "
-    "cli_evaluate()"
+    "import sys; sys.modules.update(intel_extension_for_pytorch=None, deepspeed=None); "
+    "from lm_eval.__main__ import cli_evaluate; cli_evaluate()"
 )
 
 
 @pytest.fixture(scope="module")
-def stage():
-    stage = Stage(Settings())
-    yield stage
-    stage.close()
+def kept(tmp_path_factory):
+    """Where the answers of sound cells stay, as an interrupted run's do: they are asked once for all tests."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def eight_at_a_time(monkeypatch):
+    """Questions of eight documents, so that a few documents make several."""
+    monkeypatch.setitem(plan()["accuracy"], "chunk", 8)
 
 
 def questions(folder, names=None, data=None, limit=LIMIT):
@@ -58,8 +64,8 @@ def questions(folder, names=None, data=None, limit=LIMIT):
 
 def failing(stage, cell, asked, fault=None):
     """The checks that fail for a cell with a planted `fault` (when, name), and its lines."""
-    entry = {f"fault_{fault[0]}": f"suites.meta.accuracy_faults:{fault[1]}"} if fault else {}
-    stage.settings.faults[cell.id] = entry
+    if fault:
+        stage.settings.faults[cell.id] = {f"fault_{fault[0]}": f"suites.meta.accuracy_faults:{fault[1]}"}
     try:
         lines = judge_accuracy(measure_accuracy(stage, cell, asked), bounds())
     finally:
@@ -68,18 +74,18 @@ def failing(stage, cell, asked, fault=None):
     return {line.check for line in lines if line.verdict == "FAIL"}, lines
 
 
-@pytest.mark.parametrize(("scored", "when", "fault", "checks"), PLANTED)
-def test_a_planted_fault_turns_red(stage, tmp_path, scored, when, fault, checks):
-    seen, lines = failing(stage, scored, questions(tmp_path), (when, fault))
-    assert checks <= seen, "\n".join(map(str, lines))
-
-
 @pytest.mark.parametrize("scored", [BF16, RANKS, INT4])
-def test_a_sound_cell_fails_nowhere(stage, tmp_path, scored):
-    seen, lines = failing(stage, scored, questions(tmp_path))
+def test_a_sound_cell_fails_nowhere(stage, kept, scored):
+    seen, lines = failing(stage, scored, questions(kept))
     assert not seen, "\n".join(map(str, lines))
     spread = "arithmetic_loglik_spread" if scored is INT4 else "loglik_spread"
     assert {"score", "resolution", "loglik", spread, "runs"} <= {line.check for line in lines}
+
+
+@pytest.mark.parametrize(("scored", "when", "fault", "checks", "documents"), PLANTED)
+def test_a_planted_fault_turns_red(stage, tmp_path, scored, when, fault, checks, documents):
+    seen, lines = failing(stage, scored, questions(tmp_path, limit=documents), (when, fault))
+    assert checks <= seen, "\n".join(map(str, lines))
 
 
 def test_a_task_that_gives_its_answers_away_hits_the_ceiling(stage, tmp_path):
@@ -90,8 +96,8 @@ def test_a_task_that_gives_its_answers_away_hits_the_ceiling(stage, tmp_path):
     assert "ceiling" in seen, "\n".join(map(str, lines))
 
 
-def test_an_interrupted_run_goes_on_where_it_was(stage, tmp_path):
-    asked = questions(tmp_path / "unfinished", limit=96)
+def test_an_interrupted_run_goes_on_where_it_was(stage, tmp_path, eight_at_a_time):
+    asked = questions(tmp_path / "unfinished", limit=24)
     chunks = []
 
     def interrupt(text):
@@ -105,50 +111,50 @@ def test_an_interrupted_run_goes_on_where_it_was(stage, tmp_path):
     # What was scored is not scored again: a value changed on disk comes back.
     kept = next((tmp_path / "unfinished").iterdir())
     records = [json.loads(line) for line in kept.read_text().splitlines()]
-    assert len(records) == 64
+    assert len(records) == 16
     records[0]["loglik"] = -777.0
-    kept.write_text("".join(json.dumps(record) + "\n" for record in records) + '{"document": 64, "dig')
+    kept.write_text("".join(json.dumps(record) + "\n" for record in records) + '{"document": 16, "dig')
     chunks.clear()
     stage.announce = chunks.append
     mine, _ = measure_accuracy(stage, BF16, asked).tasks[TASK]
     assert mine.records[0]["loglik"] == -777.0
     assert [text for text in chunks if text.startswith(BF16.id)] == [
-        f"{BF16.id}: 64 of 96 documents of xpu_llm_cts_cloze"
+        f"{BF16.id}: 16 of 24 documents of xpu_llm_cts_cloze"
     ]
-    assert [record["document"] for record in mine.records] == list(range(96))
-    assert len([json.loads(line) for line in kept.read_text().splitlines()]) == 96, "the torn line is gone"
+    assert [record["document"] for record in mine.records] == list(range(24))
+    assert len([json.loads(line) for line in kept.read_text().splitlines()]) == 24, "the torn line is gone"
 
 
-def test_a_reference_that_does_not_fit_is_replaced_by_its_accepted_scores(stage, tmp_path, monkeypatch):
-    honest = measure_accuracy(stage, BF16, questions(tmp_path))
+def test_a_reference_that_does_not_fit_is_replaced_by_its_accepted_scores(stage, kept, monkeypatch):
+    honest = measure_accuracy(stage, BF16, questions(kept))
     accepted = honest.tasks[TASK][1]
 
     def too_big(*_):
         raise accuracy.ReferenceFailed("the stock model did not get through: OOM")
 
     monkeypatch.setattr(accuracy, "_stock_scores", too_big)
-    measured = measure_accuracy(stage, BF16, questions(tmp_path), lambda cell, task: accepted)
+    measured = measure_accuracy(stage, BF16, questions(kept), lambda cell, task: accepted)
     assert measured.stored == {TASK}
     lines = {line.check: line for line in judge_accuracy(measured, bounds())}
     assert "against stored scores" in lines["task"].measured
     assert lines["score"].verdict == "PASS"
     unpaired = dataclasses.replace(accepted, records=[])
-    measured = measure_accuracy(stage, BF16, questions(tmp_path), lambda cell, task: unpaired)
+    measured = measure_accuracy(stage, BF16, questions(kept), lambda cell, task: unpaired)
     lines = {line.check: line for line in judge_accuracy(measured, bounds())}
     assert "unpaired" in lines["score"].measured
     assert lines["resolution"].verdict == "INCONCLUSIVE"
     others = dataclasses.replace(accepted, model="other weights")
     for stored in (lambda *_: None, lambda *_: others):
         with pytest.raises(accuracy.ReferenceFailed):
-            measure_accuracy(stage, BF16, questions(tmp_path), stored)
+            measure_accuracy(stage, BF16, questions(kept), stored)
 
 
-def test_solved_examples_do_not_depend_on_what_was_asked_before(stage, tmp_path):
-    asked = Questions(tuple(chosen((TASK,), TASK, TASK, None, 1)), 40, tmp_path)  # two questions of each side
+def test_solved_examples_do_not_depend_on_what_was_asked_before(stage, tmp_path, kept, eight_at_a_time):
+    asked = Questions(tuple(chosen((TASK,), TASK, TASK, None, 1)), 12, tmp_path)  # two questions of each side
     measured = measure_accuracy(stage, BF16, asked)
     mine, theirs = measured.tasks[TASK]
     assert mine.digest == theirs.digest == measured.stock[TASK].digest
-    assert mine.digest != measure_accuracy(stage, BF16, questions(tmp_path, limit=40)).tasks[TASK][0].digest
+    assert mine.digest != measure_accuracy(stage, BF16, questions(kept, limit=12)).tasks[TASK][0].digest
 
 
 @pytest.mark.parametrize(("name", "document", "words"), [
@@ -161,11 +167,11 @@ def test_a_task_that_cannot_be_opened_is_one_sentence(stage, tmp_path, name, doc
         measure_accuracy(stage, BF16, questions(tmp_path, (name,), tmp_path))
 
 
-def test_lm_evals_own_command_line_gives_the_same_score(stage, tmp_path):
-    theirs = measure_accuracy(stage, FP32, questions(tmp_path, limit=FEW)).tasks[TASK][1]
-    folder = stage.weights_for(FP32.model, "cpu").folder
+def test_lm_evals_own_command_line_gives_the_same_score(stage, tmp_path, kept):
+    theirs = measure_accuracy(stage, BF16, questions(kept, limit=HALF)).tasks[TASK][1]
+    folder = stage.weights_for(BF16.model, "cpu").folder
     command = [sys.executable, "-c", LM_EVAL, "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32"]
-    command += ["--include_path", "fixtures/tasks", "--tasks", TASK, "--limit", str(FEW), "--device", "cpu"]
+    command += ["--include_path", "fixtures/tasks", "--tasks", TASK, "--limit", str(HALF), "--device", "cpu"]
     command += ["--batch_size", "4", "--output_path", str(tmp_path / "out")]
     subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
     report = json.loads(next((tmp_path / "out").rglob("results*.json")).read_text())["results"][TASK]

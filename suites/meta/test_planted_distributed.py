@@ -5,7 +5,7 @@ import pytest
 from suites.meta.inner import nodes, plant, run_suite
 from suites.meta.processes import of_the_suite, shared_memory
 
-DEADLINE = 15  # seconds
+DEADLINE = 8  # seconds, three times what the slowest sound answer takes
 # (suite, model) -> (when, fault, the test's verdict, the check that has to say something, its verdict, its words).
 PLANTED = {
     ("tp_sharding", "llama-2-7b"): ("before", "full_copies", "NOT_OPTIMISED", "sharded", "NOT_OPTIMISED", "unsharded"),

@@ -79,15 +79,3 @@ def test_the_run_goes_on_and_adds_up(run):
 
 def test_an_unquantised_model_is_not_saved_as_int4(run):
     assert run.verdict(test_name("int4_save", UNQUANTISED)) == "NOT_OPTIMISED"
-
-
-def test_a_wrong_engine_and_a_native_no_op_are_seen(tmp_path):
-    engine, native = test_name("int4_reload", "llama-2-7b"), test_name("int4_native", "llama-2-13b")
-    plants = [
-        plant(cell("llama-2-7b"), "first", "int4_faults.engine_left_set"),
-        plant(cell("llama-2-13b"), "before", "optimise_is_a_no_op"),
-    ]
-    asked = [f"suites/test_quantization.py::{name}" for name in (engine, native)]
-    run = run_suite(tmp_path, "-p", "suites.meta.planting", *plants, *asked)
-    assert "FAIL          IPEX_COMPUTE_ENG 4 in force" in run.line(engine, "engine")
-    assert run.verdict(native) == "NOT_OPTIMISED"

@@ -3,18 +3,15 @@
 import pytest
 
 from fixtures.bench.reference import Reference, ReferenceFailed
-from fixtures.bench.stage import Settings, Stage
 from fixtures.matrix import load_matrix
 
 
 @pytest.fixture(scope="module")
-def reference():
-    stage = Stage(Settings())
+def reference(stage):
     model = next(model for model in load_matrix().models if model.id == "opt-6.7b")
     reference = Reference(stage, model, "cpu")
     yield reference
     reference.close()
-    stage.close()
 
 
 def test_a_precision_that_breaks_is_told_to_whoever_asked_for_it(reference):

@@ -15,8 +15,7 @@ import pytest
 from fixtures.bench.stage import free_port
 from fixtures.engine.ranks import environment as rank_environment
 from fixtures.engine.ranks import remove_leftovers
-from fixtures.engine.stacks import modules_for
-from fixtures.worker import wire
+from fixtures.worker import pool, wire
 from fixtures.worker.endings import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
 from fixtures.worker.output import KEPT
 from fixtures.worker.pool import Worker, Zygote, ZygoteFailed, base_environment
@@ -25,11 +24,9 @@ from suites.meta.processes import running
 CALLS = "suites.meta.worker_calls:"
 
 
-@pytest.fixture(scope="module")
-def zygote():
-    zygote = Zygote(modules_for("cpu", "stock"))
-    yield zygote
-    zygote.close()
+@pytest.fixture
+def zygote(stock):
+    return stock
 
 
 @pytest.fixture
@@ -77,15 +74,12 @@ def test_an_exit_without_an_answer_is_a_crash(worker, code):
     assert ending(worker, "exit_with", code=code).sentence() == f"CRASHED(exit {code} without an answer)"
 
 
-def test_silence_past_the_deadline_is_a_hang_and_ends_the_worker(worker):
+def test_silence_past_the_deadline_is_a_hang_that_says_where_and_ends_the_worker(worker):
     start = time.monotonic()
-    assert ending(worker, "sleep", deadline=1, seconds=30).sentence() == "HANG(no answer within 1 s)"
+    end = ending(worker, "sleep", deadline=1, seconds=30)
+    assert end.sentence() == "HANG(no answer within 1 s)"
     assert time.monotonic() - start < 20
-
-
-def test_a_hanging_worker_says_where(worker):
-    words = ending(worker, "sleep", deadline=1, seconds=30).tail[-1]
-    assert re.fullmatch(r"  File .* in sleep", words)
+    assert re.fullmatch(r"  File .* in sleep", end.tail[-1])
 
 
 def test_the_last_words_are_kept(worker):
@@ -223,12 +217,13 @@ def test_a_dead_rank_is_named_and_takes_the_group_along(group, then):
 
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_rank_that_never_arrives_is_told_from_those_that_wait_for_it(group, rank):
-    end = ending(group, "one_rank_sleeps", deadline=5, rank=rank)
-    assert end.sentence() == f"HANG(rank {rank}: no answer within 5 s)"
+    end = ending(group, "one_rank_sleeps", deadline=3, rank=rank)
+    assert end.sentence() == f"HANG(rank {rank}: no answer within 3 s)"
     assert re.fullmatch(rf"\[{rank}\]   File .* in one_rank_sleeps", end.tail[-1])
 
 
-def test_an_error_on_one_rank_ends_a_group_that_waits_for_it(group):
+def test_an_error_on_one_rank_ends_a_group_that_waits_for_it(group, monkeypatch):
+    monkeypatch.setattr(pool, "GRACE", 1.0)
     pids = [rank.pid for rank in group.ranks]
     with pytest.raises(RecipeError, match="only here"):
         ask(group, "one_rank_raises", deadline=60, rank=2)
@@ -273,7 +268,7 @@ def test_a_missing_interpreter_is_one_sentence():
 
 
 def test_workers_die_with_their_zygote(zygote):
-    doomed = Zygote(modules_for("cpu", "stock"))
+    doomed = Zygote(["fixtures.engine.service"])
     worker = Worker(doomed)
     pid = ask(worker, "where")["pid"]
     os.kill(doomed.process.pid, signal.SIGKILL)
