@@ -11,7 +11,8 @@ MODELS = ("opt-6.7b", "opt-30b", "llama-2-7b", "llama-2-13b", "mistral-7b", "gpt
 CELLS = [f"{model}-{precision}-cpu-single" for model in MODELS for precision in ("fp32", "bf16")]
 RANKED = ["opt-6.7b-bf16-cpu-autotp", "llama-2-7b-bf16-cpu-autotp", "mistral-7b-bf16-cpu-autotp"]
 BROKEN = 11  # of the cells of a run
-FEW = 50  # injections, of which none is a lost device: test_attempts has one in as short a time
+FEW = 50  # injections: of each event one
+LEFT_OUT_OF_FEW = ("sighup", "device_lost")  # SIGTERM is much the same, and test_attempts has a lost device
 CALLS = 8  # calls of generate() that the questions of a cell make at least
 
 # Kinds of faults in workers in the order in which they are dealt; within a kind their order is drawn.
@@ -109,7 +110,7 @@ def draw(seed, injections, without=()):
     chance, numbers = random.Random(seed), itertools.count(1)
     counts = {name: max(1, int(share * injections)) for name, share in EVENTS.items() if name not in without}
     if injections < FEW:
-        counts.pop("device_lost", None)
+        counts = {name: 1 for name in counts if name not in LEFT_OUT_OF_FEW}
     ranked = 2 * round(injections / 100)
     broken = injections - sum(counts.values()) - ranked
     decks = {kind: _deck([fault for fault in kind if fault not in without], chance) for kind in DEALT}
