@@ -13,7 +13,7 @@ from suites.meta.torture_faults import FAULTS
 
 INJECTIONS = 20
 # Of many faults of different kinds, most of which are quick; any other seed must do as well.
-SEED = 295
+SEED = 768
 
 
 @pytest.fixture(scope="module")
