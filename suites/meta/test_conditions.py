@@ -125,7 +125,7 @@ def test_this_machine_is_read_in_less_than_20_ms_and_the_reading_survives_json()
     assert min(durations) < 0.02, durations
     assert json.loads(json.dumps(seen)) == seen
     assert seen["cores"] == sorted(os.sched_getaffinity(0))
-    assert seen["processes"][seen["self"]]["cpu"] == pytest.approx(sum(os.times()[:2]), abs=0.1)
+    assert seen["processes"][seen["self"]]["cpu"] == pytest.approx(sum(os.times()[:4]), abs=0.1)
 
 
 # -- judging ----

@@ -168,9 +168,9 @@ def test_a_gate_whose_tests_cannot_be_kept_says_what_it_found_and_fails(tmp_path
     (tmp_path / "journal.jsonl").symlink_to("/dev/full")
     run = gate(tmp_path, matrix, "-k", "qwen3", "--allow-partial")
     assert run.status == 1
-    assert run.verdict(latency(UNSUPPORTED)) == "FAIL"
-    assert "cannot be written (No space left on device)" in run.line(latency(UNSUPPORTED), "journal")
-    assert "qwen3-4b needs transformers 99.0" in run.line(latency(UNSUPPORTED), "supported")
+    assert run.verdict(generation(UNSUPPORTED)) == "FAIL"
+    assert "cannot be written (No space left on device)" in run.line(generation(UNSUPPORTED), "journal")
+    assert "qwen3-4b needs transformers 99.0" in run.line(generation(UNSUPPORTED), "supported")
     assert run.output.count("NOT QUALIFIED") == 1
     assert "INTERNALERROR" not in run.output
 

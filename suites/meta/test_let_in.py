@@ -52,7 +52,9 @@ def test_every_hostile_checkpoint_has_a_model_to_pass_for():
 def test_a_hostile_checkpoint_is_one_sentence(refusals, model):
     verdict, outcome, message, _ = refusals[0].tests[generation(cell_of(model))]
     assert (verdict, outcome) == ("FAIL", "failure")
-    assert len({line for line in message.splitlines() if line.strip()}) == 1, message
+    # JUnit has it twice, the first time shortened.
+    lines = dict.fromkeys(line.strip() for line in message.splitlines() if line.strip(" ") and "[+1 more" not in line)
+    assert [line.split()[0] for line in lines] == ["FAIL:", "usable", "reproduce:"], message
     for words in hostile.REFUSED[SPOILT[model]]:
         assert words in message
 
@@ -121,7 +123,7 @@ def allowed(stage, tmp_path_factory):
 def test_code_that_is_let_in_is_recorded_with_its_digests(allowed):
     run, folder = allowed
     records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
-    record = next(record for record in records if record["cell"] == cell_of("opt-small"))
+    record = next(record for record in records if record.get("cell") == cell_of("opt-small"))
     assert "logits" in {line["check"] for line in record["lines"]}, run.output
     digests = check_code(folder / "models/opt-small", "opt-small", REVISION)
     assert record["code"] == {"revision": REVISION, "runs": False, "files": digests}
