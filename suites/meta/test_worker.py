@@ -163,6 +163,25 @@ def test_no_grandchild_outlives_its_worker(end):
     zygote.close()
 
 
+def test_a_worker_can_be_closed_after_ctrl_c_cut_a_message_of_its_zygote_short(monkeypatch):
+    zygote = Zygote(["fixtures.engine.service"])
+    worker, whole = Worker(zygote), wire.receive
+
+    def interrupted(sock, deadline=None):
+        if sock is not zygote.control:
+            return whole(sock, deadline)
+        sock.recv(3)
+        raise KeyboardInterrupt
+
+    os.kill(worker.ranks[0].pid, signal.SIGKILL)
+    with monkeypatch.context() as patch:
+        patch.setattr(wire, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            zygote.status_of(worker.ranks[0].pid)
+    worker.close()
+    zygote.close()
+
+
 def test_a_zygote_whose_suite_is_gone_already_imports_nothing():
     code = (
         "import os, socket; from fixtures.worker import zygote; ours, theirs = socket.socketpair(); ours.close();"
