@@ -89,6 +89,11 @@ class Sessions:
             self._ratios[level, group] = np.array(found[::2]), np.array(found[1::2])
         return self._ratios[level, group]
 
+    def offsets(self):
+        """The median log-ratio of identical code of each group."""
+        groups = [[launch.ratio("0.0") for launch in self.launches if launch.group == group] for group in self.groups]
+        return [float(np.median(without_order(ratios))) for ratios in groups]
+
     def _drawn(self, level, group, count):
         """So many log-ratios of a group, in turn A first and B first; none twice before all were drawn."""
         found, left = [], {}

@@ -25,6 +25,7 @@ from fixtures.bench.candidate import Candidate
 from fixtures.bench.latency import grid_for
 from fixtures.bench.pairs import Pairing, Side
 from fixtures.bench.stage import Settings, Stage
+from fixtures.judge.pairs import percent
 from fixtures.matrix import load_matrix
 from suites.meta.latency_rules import RULES, Launch, Sessions, evaluated
 
@@ -175,10 +176,12 @@ def notes(groups):
         orders = [np.median(ratios[place::2]) for place in (0, 1)]
         within = [stats.median_abs_deviation(ratios[place::2], scale="normal") for place in (0, 1)]
         alarms = sessions.alarms(WHOLE_SESSIONS)
+        lie = ", ".join(f"{percent(offset):+.1f}" for offset in sessions.offsets())
         yield (
             f"{cell}, {'bursty' if neighbour else 'no'} neighbour: {len(launches)} launches in {len(sessions.groups)} "
-            f"groups, spread {np.mean(within):.2%}, {abs(orders[0] - orders[1]):.2%} between the orders of starting, "
-            f"at most {sessions.most} in the time of a suspect; {sessions.suspects():.1%} of identical cells suspect; "
+            f"groups, which lie at {lie} %, spread {np.mean(within):.2%}, {abs(orders[0] - orders[1]):.2%} between the "
+            f"orders of starting, at most {sessions.most} in the time of a suspect; {sessions.suspects():.1%} of "
+            "identical cells suspect; "
             f"{alarms} of {WHOLE_SESSIONS} sessions of identical code raise an alarm"
         )
 
