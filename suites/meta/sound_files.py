@@ -31,8 +31,10 @@ _RECORD = {
 IDENTITY = {
     "machine": machine_fingerprint().slug,
     "numerics": {"cpu": "amx"},
+    "drivers": {"b580": "1.6.33276"},
     "python": "3.11.9",
     "versions": {"torch": "2.8.0"},
+    "against": {},
     **dict.fromkeys(("commit", "sources", "matrix", "accepted"), "0123456789abcdef"),
     "options": {"--platform": "auto"},
 }

@@ -142,6 +142,7 @@ def test_what_is_taken_from_the_journal_counts(resumed):
     assert run.status == 0, run.output
     assert "6 of 6 tests are from" in run.output
     assert count_of(run).endswith(": 2 PASS, 2 waived, 2 unsupported")
+    assert "FROM THE JOURNAL 6: of the run begun" in run.output
     assert "WAIVED 2: soon of soon-owner until" in run.output
 
 

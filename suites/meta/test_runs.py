@@ -13,8 +13,10 @@ from fixtures.resume import check_replays
 NOW = {
     "machine": "epyc-1",
     "numerics": {"cpu": "amx"},
+    "drivers": {"b580": "1.6.33276"},
     "python": "3.11.9",
     "versions": {"torch": "2.8.0"},
+    "against": {},
     "commit": "aaa",
     "sources": "1",
     "matrix": "2",
@@ -134,6 +136,8 @@ def test_values_that_could_not_be_accepted_are_not_taken(tmp_path, change):
 @pytest.mark.parametrize(("key", "value", "words"), [
     ("machine", "epyc-2", "machine epyc-2 instead of epyc-1"),
     ("numerics", {"cpu": "avx2"}, "arithmetic of cpu avx2 instead of amx"),
+    ("drivers", {"b580": "1.7"}, "driver of b580 1.7 instead of 1.6.33276"),
+    ("against", {"torch": "2.7.0"}, "the other stack's torch 2.7.0 instead of none"),
     ("python", "3.11.1", "Python 3.11.1 instead of 3.11.9"),
     ("versions", {"torch": "2.7.0"}, "torch 2.7.0 instead of 2.8.0"),
     ("commit", "bbb", "commit bbb instead of aaa"),
