@@ -25,7 +25,7 @@ from fixtures.pairing import share_of_suspect
 
 DRAWS = 2000
 SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the session's false alarms
-ACCEPTED = 30  # launches behind an accepted ratio
+ACCEPTED = 48  # launches behind an accepted ratio
 Z = float(stats.norm.isf(0.01))
 RULES = {
     "screened": "the gate (screens, then launches)",
@@ -111,11 +111,13 @@ class Sessions:
     def _asked(self, level, then, now):
         """(the Reference that was accepted, whether the cell is a suspect, launches that confirm) of one cell."""
         accepted = estimate_of(self._drawn("0.0", then, ACCEPTED), self.bound["settled"])
-        drawn = self._drawn(level, now, 4 + self.most) - accepted.log_ratio
-        # The run's own rounds stand for a launch of either order; then come two launches, and those that decide.
-        screen, closer = self.generator.choice(drawn[:2]), drawn[2:4].mean()
-        suspect = screen > math.log1p(self.bound["suspect"]) and closer > math.log1p(self.bound["closer"])
-        return accepted, suspect, list(drawn[4:] + accepted.log_ratio)
+        # The run's own rounds stand for a launch of either order; then come a few launches, and those that decide.
+        few = 2 + self.bound["closer"][-1][0]
+        drawn = self._drawn(level, now, few + self.most) - accepted.log_ratio
+        suspect = self.generator.choice(drawn[:2]) > math.log1p(self.bound["suspect"])
+        for count, rise in self.bound["closer"]:
+            suspect = suspect and drawn[2 : 2 + count].mean() > math.log1p(rise)
+        return accepted, suspect, list(drawn[few:] + accepted.log_ratio)
 
     def _alpha(self, suspects):
         return share_of_suspect(self.bound["session_alpha"], suspects)

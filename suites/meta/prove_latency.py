@@ -23,13 +23,13 @@ from scipy import stats
 
 from fixtures.bench.candidate import Candidate
 from fixtures.bench.latency import grid_for
-from fixtures.bench.pairs import Pairing, Side
+from fixtures.bench.pairs import Pairing, Side, ready
 from fixtures.bench.stage import Settings, Stage
 from fixtures.judge.pairs import percent
 from fixtures.matrix import load_matrix
 from suites.meta.latency_rules import RULES, Launch, Sessions, evaluated
 
-LEVELS = (0.0, 0.02, 0.03, 0.05)
+LEVELS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1)
 CELL = "llama-2-7b-bf16-cpu-single"
 # Half a second of work and half a second of rest, on one core at a time.
 NEIGHBOUR = """
@@ -42,34 +42,33 @@ while os.getppid() == parent:
     time.sleep(0.5)
 """
 SEED = 11
-GROUP = 34  # launches of the same two zygotes: those of a session, screens included
+WARMUP = 3  # calls, by which the busy loop is calibrated, too
+GROUP = 40  # launches of the same two zygotes: those of a session, screens included
 WHOLE_SESSIONS = 400
 
 
-def measure(stages, cell, number, rounds, warmup=3, levels=LEVELS):
-    """Launch `number`: {level: {"A": rounds, "B": slowed rounds}} in the order ABBA; B starts first at odd ones.
+def measure(stages, cell, number, rounds, levels=LEVELS):
+    """Launch `number`: {level: {"A": rounds, "B": slowed rounds}}, each level in the order ABBA; B is first at odd ones.
 
-    `stages` start A and B; they may be the same.
+    `stages` start A and B; they may be the same. What is timed after the other side finds other caches than what is
+    timed after its own: at each level as many rounds of a side do as in a launch of the gate.
     """
     pairing = Pairing(stages[0], cell, grid_for(cell))
+    names = "AB" if number % 2 == 0 else "BA"
     sides = {}
     try:
-        for place, name in enumerate("AB") if number % 2 == 0 else reversed([*enumerate("AB")]):
-            sides[name] = Side(Candidate(stages[place], cell, stages[place].world(cell)))
-            if pairing.cores:
-                sides[name].pin(pairing.cores)
-        for side in sides.values():
-            side.model.loaded()
-            side.stop()
-        for _ in range(warmup):
+        for name in names:
+            stage = stages["AB".index(name)]
+            sides[name] = Side(Candidate(stage, cell, stage.world(cell)))
+        ready(sides.values(), pairing.cores)
+        for _ in range(WARMUP):
             for side in sides.values():
                 side.timed(**pairing.ask)
         found = {level: {"A": [], "B": []} for level in levels}
-        for turn in range(rounds):
+        for _ in range(rounds // 2):
             for level in levels:
-                _slow(sides["A"], 0.0)  # the same is done to both sides
-                _slow(sides["B"], level)
-                for name in "AB" if turn % 2 == 0 else "BA":
+                for name in (*names, *reversed(names)):
+                    _slow(sides[name], level if name == "B" else 0.0)  # the same is done to both sides
                     found[level][name].append(sides[name].timed(**pairing.ask))
         return found
     finally:
@@ -100,7 +99,8 @@ def _collect_group(cell, neighbour, group, numbers, launches, out):
         stages[0].reference(cell)
         for stage in stages:
             stage.zygote(stage.modules(cell))
-        rounds = 6 if stages[0].weights_for(cell.model, "cpu").trained else 12  # about as many as a second holds
+        # About as many as a launch of the gate has time for.
+        rounds = 6 if stages[0].weights_for(cell.model, "cpu").trained else 12
         for stage in stages:
             stage.settle()
         with _Neighbour(neighbour), out.open("a") as file:
@@ -232,7 +232,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="eight launches of the first cell")
     parser.add_argument("--cells", default=CELL)
-    parser.add_argument("--launches", type=int, default=102)
+    parser.add_argument("--launches", type=int, default=120)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="make the table from an earlier run's launches.jsonl"

@@ -43,7 +43,7 @@ SHORT, LONG = 6, 8  # seconds that a worker has for an answer, in short tortures
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Faults of every kind thrown at real runs on the host.")
-    parser.add_argument("--injections", type=int, default=200)
+    parser.add_argument("--injections", type=int, default=220)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, metavar="NUMBER", help="one injection of the draw alone")
     parser.add_argument("--round", type=int, metavar="NUMBER", help="one round of the draw alone")
