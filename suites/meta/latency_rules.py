@@ -13,6 +13,7 @@ from scipy import stats
 from fixtures.judge.bounds import bounds
 from fixtures.judge.pairs import (
     Reference,
+    column,
     decision,
     error_of_layouts,
     error_of_median,
@@ -38,24 +39,29 @@ RULES = {
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """One measured launch: `rounds` {level: {"A": rounds, "B": rounds}}, seconds for one level, and its group."""
+    """One measured launch: `rounds` {"stock": rounds, level: rounds}, seconds for one level, and its group."""
 
     group: int
     seconds: float
     rounds: dict
 
+    def ratios(self, level):
+        """launch_ratios to stock."""
+        return launch_ratios(self.rounds[level], self.rounds["stock"])
+
     def ratio(self, level):
-        """Log-ratio of the decode, B over A."""
-        return launch_ratios(self.rounds[level]["B"], self.rounds[level]["A"])["decode"]
+        """Log-ratio of the decode to stock."""
+        return self.ratios(level)["decode"]
 
 
-def gate(reference, ratios, bound, alpha):
-    """(whether launches show it slower, how many it took) for log-ratios in the order they were made."""
-    for count in (look for look in bound["looks"] if look <= len(ratios)):
-        answer = decision(ratios[:count], reference, bound, alpha)
+def gate(reference, launches, bound, alpha):
+    """(whether launches show it slower, how many it took) for [launch_ratios] in the order they were made."""
+    for count in (look for look in bound["looks"] if look <= len(launches)):
+        seen = launches[:count]
+        answer = decision(column(seen, "decode"), reference.at_pace_of(seen, bound), bound, alpha)
         if answer is not None:
             return answer == "slower", count
-    return False, len(ratios)
+    return False, len(launches)
 
 
 def stored(rule, before, after):
@@ -83,25 +89,32 @@ class Sessions:
         self._ratios = {}
 
     def _of(self, level, group):
-        """([launches that A started first in], [B first]) as log-ratios."""
+        """([launches that mine started first in], [stock first]) as launch_ratios."""
         if (level, group) not in self._ratios:
-            found = [launch.ratio(level) for launch in self.launches if launch.group == group]
-            self._ratios[level, group] = np.array(found[::2]), np.array(found[1::2])
+            found = [launch.ratios(level) for launch in self.launches if launch.group == group]
+            self._ratios[level, group] = found[::2], found[1::2]
         return self._ratios[level, group]
 
     def offsets(self):
-        """The median log-ratio of identical code of each group."""
+        """How far the median log-ratio of identical code of each group lies from that of the groups."""
         groups = [[launch.ratio("0.0") for launch in self.launches if launch.group == group] for group in self.groups]
-        return [float(np.median(without_order(ratios))) for ratios in groups]
+        found = np.array([np.median(without_order(ratios)) for ratios in groups])
+        return list(found - np.median(found))
+
+    def paces(self):
+        """By how much more time than the quickest of the groups stock took in each, as a log-ratio."""
+        groups = [[launch.ratios("0.0") for launch in self.launches if launch.group == group] for group in self.groups]
+        found = np.array([np.median(column(ratios, "pace")) for ratios in groups])
+        return list(found - min(found))
 
     def _drawn(self, level, group, count):
-        """So many log-ratios of a group, in turn A first and B first; none twice before all were drawn."""
+        """So many launch_ratios of a group, in turn mine first and stock first; none twice before all were drawn."""
         found, left = [], {}
         for number in range(count):
             if not left.get(number % 2):
                 left[number % 2] = list(self.generator.permutation(self._of(level, group)[number % 2]))
             found.append(left[number % 2].pop())
-        return np.array(found)
+        return found
 
     def _split(self):
         """(the group of which a session accepts, that of which a later one measures)."""
@@ -113,11 +126,14 @@ class Sessions:
         accepted = estimate_of(self._drawn("0.0", then, ACCEPTED), self.bound["settled"])
         # The run's own rounds stand for a launch of either order; then come a few launches, and those that decide.
         few = 2 + self.bound["closer"][-1][0]
-        drawn = self._drawn(level, now, few + self.most) - accepted.log_ratio
-        suspect = self.generator.choice(drawn[:2]) > math.log1p(self.bound["suspect"])
+        drawn = self._drawn(level, now, few + self.most)
+        own = column(drawn, "decode")[int(self.generator.integers(2))] - accepted.log_ratio
+        suspect = own > math.log1p(self.bound["suspect"])
         for count, rise in self.bound["closer"]:
-            suspect = suspect and drawn[2 : 2 + count].mean() > math.log1p(rise)
-        return accepted, suspect, list(drawn[few:] + accepted.log_ratio)
+            seen = drawn[2 : 2 + count]
+            held = accepted.at_pace_of(seen, self.bound)
+            suspect = suspect and np.mean(column(seen, "decode")) - held.log_ratio + held.shift > math.log1p(rise)
+        return accepted, suspect, drawn[few:]
 
     def _alpha(self, suspects):
         return share_of_suspect(self.bound["session_alpha"], suspects)
@@ -140,7 +156,7 @@ class Sessions:
         return float(np.mean([self._asked("0.0", *self._split())[1] for _ in range(draws)]))
 
     def outcomes(self, level, suspects, draws=DRAWS):
-        """{rule: [whether it called B slower at `level`, by draw]}, and [launches that the gate took].
+        """{rule: [whether it called the cell slower at `level`, by draw]}, and [launches that the gate took].
 
         The cell is one of a session's, of which the identical ones before it are suspects at the rate `suspects`.
         """
@@ -153,18 +169,18 @@ class Sessions:
             found["screened"].append(slower and suspect)
             counts.append(count)
             first, second = self.generator.choice(len(self.launches), 2, replace=False)
-            rounds = self.launches[first].rounds[level]["A"], self.launches[second].rounds[level]["B"]
+            rounds = self.launches[first].rounds["0.0"], self.launches[second].rounds[level]
             for rule in ("min", "mean", "z"):
                 found[rule].append(stored(rule, *rounds))
         return found, counts
 
 
-def estimate_of(ratios, settled):
-    """The Reference that these launches would be accepted as; pairs of zygotes spread by `settled`."""
-    steady = without_order(ratios)
+def estimate_of(launches, settled):
+    """The Reference that these launch_ratios would be accepted as; pairs of zygotes spread by `settled`."""
+    steady = without_order(column(launches, "decode"))
     error = error_of_median(spread_of(steady), len(steady))
     error = math.hypot(error, error_of_layouts(settled, len(steady), 1))
-    return Reference(float(np.median(steady)), error, settled)
+    return Reference(float(np.median(steady)), error, settled, pace=float(np.median(column(launches, "pace"))))
 
 
 def evaluated(launches, levels, generator, resamples=20):

@@ -1,13 +1,13 @@
 """How often each rule sees a slowdown of the decode step, and how often it cries wolf on identical code.
 
 `python -m suites.meta.prove_latency [--quick] [--cells ID,...] [--launches N] [--out DIR]` launches a cell's optimised
-model beside itself, one side slowed by a busy loop in every step (suites.meta.latency_faults), on the host as it is and
-beside a bursty neighbour, and prints the table as Markdown. Raw times go to DIR/launches.jsonl, from which `--table`
-makes the table again without measuring.
+model beside the stock one, as the gate does, slowed by a busy loop in every step (suites.meta.latency_faults), on the
+host as it is and beside a bursty neighbour, and prints the table as Markdown. Raw times go to DIR/launches.jsonl, from
+which `--table` makes the table again without measuring.
 
-All rules see the same launches. Each launch times side A and side B in alternation, B at every level in turn, so a
-level costs rounds and not launches. The sides are processes of two zygotes each, which are started anew for every group
-of launches. What sessions would have made of them is drawn in suites.meta.latency_rules.
+All rules see the same launches. Each launch times the stock model and the optimised one in turns, that one at every
+level, so a level costs rounds and not launches. The zygotes are started anew for every group of launches. What sessions
+would have made of them is drawn in suites.meta.latency_rules.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from fixtures.bench.candidate import Candidate
 from fixtures.bench.latency import grid_for
 from fixtures.bench.pairs import Pairing, Side, ready
 from fixtures.bench.stage import Settings, Stage
@@ -47,29 +46,27 @@ GROUP = 40  # launches of the same two zygotes: those of a session, screens incl
 WHOLE_SESSIONS = 400
 
 
-def measure(stages, cell, number, rounds, levels=LEVELS):
-    """Launch `number`: {level: {"A": rounds, "B": slowed rounds}}, each level in the order ABBA; B is first at odd ones.
+def measure(pairing, number, rounds, levels=LEVELS):
+    """Launch `number`: {"stock": rounds, level: rounds of the optimised model slowed by that share}.
 
-    `stages` start A and B; they may be the same. What is timed after the other side finds other caches than what is
-    timed after its own: at each level as many rounds of a side do as in a launch of the gate.
+    In each turn stock has one round, and so has every level; which is first alternates with the turn, and with the
+    launch as in the gate. The levels' order rotates: the first to be timed after stock finds its weights in the caches.
     """
-    pairing = Pairing(stages[0], cell, grid_for(cell))
-    names = "AB" if number % 2 == 0 else "BA"
     sides = {}
     try:
-        for name in names:
-            stage = stages["AB".index(name)]
-            sides[name] = Side(Candidate(stage, cell, stage.world(cell)))
+        for mine in (True, False) if number % 2 == 0 else (False, True):
+            sides[mine] = Side(pairing.mine() if mine else pairing.theirs())
         ready(sides.values(), pairing.cores)
-        for _ in range(WARMUP):
-            for side in sides.values():
+        for side in sides.values():
+            for _ in range(WARMUP):
                 side.timed(**pairing.ask)
-        found = {level: {"A": [], "B": []} for level in levels}
-        for _ in range(rounds // 2):
-            for level in levels:
-                for name in (*names, *reversed(names)):
-                    _slow(sides[name], level if name == "B" else 0.0)  # the same is done to both sides
-                    found[level][name].append(sides[name].timed(**pairing.ask))
+        found = {"stock": [], **{level: [] for level in levels}}
+        for turn in range(rounds):
+            first = turn % len(levels)
+            for mine in (True, False) if (turn + number) % 2 == 0 else (False, True):
+                for level in (*levels[first:], *levels[:first]) if mine else ("stock",):
+                    _slow(sides[mine], level if mine else 0.0)  # the same is done to both sides
+                    found[level].append(sides[mine].timed(**pairing.ask))
         return found
     finally:
         for side in sides.values():
@@ -92,30 +89,24 @@ def collect(cells, launches, out):
 
 
 def _collect_group(cell, neighbour, group, numbers, launches, out):
-    settings = Settings(layout=0, faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}})
-    stages = [Stage(settings), Stage(settings)]
+    stage = Stage(Settings(layout=0, faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}}))
     try:
-        stages[1].weights = stages[0].weights  # both read the same files
-        stages[0].reference(cell)
-        for stage in stages:
-            stage.zygote(stage.modules(cell))
+        pairing = Pairing(stage, cell, grid_for(cell), layouts=1)
         # About as many as a launch of the gate has time for.
-        rounds = 6 if stages[0].weights_for(cell.model, "cpu").trained else 12
-        for stage in stages:
-            stage.settle()
+        rounds = 6 if stage.weights_for(cell.model, "cpu").trained else 12
+        pairing.launch(0)  # imports both stacks
         with _Neighbour(neighbour), out.open("a") as file:
             start = time.monotonic()
-            Pairing(stages[0], cell, grid_for(cell), layouts=1).launch(0)  # as the gate makes it, of one level
+            pairing.launch(0)  # as the gate makes it, of one level
             seconds = time.monotonic() - start
             for number in numbers:
-                launch = measure(stages, cell, number, rounds)
+                launch = measure(pairing, number, rounds)
                 record = {"cell": cell.id, "neighbour": neighbour, "group": group, "seconds": seconds, "launch": launch}
                 file.write(json.dumps(record) + "\n")
                 file.flush()
                 print(f"[{cell.id} {'busy' if neighbour else 'quiet'} {number + 1}/{launches}]", file=sys.stderr)
     finally:
-        for stage in stages:
-            stage.close()
+        stage.close()
 
 
 class _Neighbour:
@@ -177,11 +168,12 @@ def notes(groups):
         within = [stats.median_abs_deviation(ratios[place::2], scale="normal") for place in (0, 1)]
         alarms = sessions.alarms(WHOLE_SESSIONS)
         lie = ", ".join(f"{percent(offset):+.1f}" for offset in sessions.offsets())
+        pace = ", ".join(f"{percent(slower):.0f}" for slower in sessions.paces())
         yield (
             f"{cell}, {'bursty' if neighbour else 'no'} neighbour: {len(launches)} launches in {len(sessions.groups)} "
-            f"groups, which lie at {lie} %, spread {np.mean(within):.2%}, {abs(orders[0] - orders[1]):.2%} between the "
-            f"orders of starting, at most {sessions.most} in the time of a suspect; {sessions.suspects():.1%} of "
-            "identical cells suspect; "
+            f"groups, which lie at {lie} %, where stock takes {pace} % more than in the quickest, spread "
+            f"{np.mean(within):.2%}, {abs(orders[0] - orders[1]):.2%} between the orders of starting, at most "
+            f"{sessions.most} in the time of a suspect; {sessions.suspects():.1%} of identical cells suspect; "
             f"{alarms} of {WHOLE_SESSIONS} sessions of identical code raise an alarm"
         )
 

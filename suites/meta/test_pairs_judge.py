@@ -31,17 +31,22 @@ def drawn(slower, count, seed=0, spread=SPREAD):
     return list(np.log1p(slower) + np.random.default_rng(seed).normal(0, spread, count))
 
 
+def launched(decodes, pace=0.0):
+    """[launch_ratios] of launches that have these log-ratios, while the machine has this pace."""
+    return [{"decode": value, "pace": pace} for value in decodes]
+
+
 # -- one launch ----
 
 
 def test_a_launch_compares_the_quickest_of_each_position():
     noisy = [*rounds(0.1, 0.01, 1), {"total": 9.0, "tokens": [0.1, 0.11, 5.0, 5.01, 5.02]}]
     found = pairs.launch_ratios(noisy, rounds(0.05, 0.005))
-    assert found == pytest.approx({"prefill": math.log(2), "decode": math.log(2)})
+    assert found == pytest.approx({"prefill": math.log(2), "decode": math.log(2), "pace": math.log(0.02)})
 
 
 def test_one_token_has_a_prefill_and_no_decode():
-    assert set(pairs.launch_ratios(rounds(0.1, 0.01, tokens=1), rounds(0.1, 0.01, tokens=1))) == {"prefill"}
+    assert set(pairs.launch_ratios(rounds(0.1, 0.01, tokens=1), rounds(0.1, 0.01, tokens=1))) == {"prefill", "pace"}
 
 
 # -- many launches ----
@@ -67,12 +72,12 @@ def test_few_launches_can_detect_nothing():
 
 @pytest.mark.parametrize(("slower", "least"), [(0.03, 0.95), (0.02, 0.80)])
 def test_a_slowdown_is_caught_as_often_as_it_should(slower, least):
-    caught = np.mean([gate(SIDE_BY_SIDE, drawn(slower, 33, seed), BOUND, ALPHA)[0] for seed in range(400)])
+    caught = np.mean([gate(SIDE_BY_SIDE, launched(drawn(slower, 33, seed)), BOUND, ALPHA)[0] for seed in range(400)])
     assert caught >= least
 
 
 def test_identical_code_raises_no_alarm_and_is_dismissed_early():
-    answers = [gate(SIDE_BY_SIDE, drawn(0.0, 33, seed), BOUND, ALPHA) for seed in range(400)]
+    answers = [gate(SIDE_BY_SIDE, launched(drawn(0.0, 33, seed)), BOUND, ALPHA) for seed in range(400)]
     assert not any(slower for slower, _ in answers)
     assert np.mean([count for _, count in answers]) < 8
 
@@ -86,7 +91,7 @@ def test_identical_code_raises_no_alarm_and_is_dismissed_early():
     (0.20, 21, "INCONCLUSIVE"),
 ])  # fmt: skip
 def test_the_line_tells_the_verdict_and_what_it_rests_on(slower, count, verdict):
-    launches = [{"decode": value} for value in drawn(slower, count, 3, 0.004)]
+    launches = launched(drawn(slower, count, 3, 0.004))
     [line] = pairs.pair_lines(launches, {}, BOUND, ALPHA)
     assert (line.check, line.verdict) == ("decode", verdict)
     for words in (f"{count} launches", "smallest detectable", "budget 5 %", "["):
@@ -113,6 +118,30 @@ def test_no_launch_is_made_once_everything_is_decided(prefill, decode, over):
     assert pairs.finished(launches * 5, {}, BOUND, ALPHA)
 
 
+@pytest.mark.parametrize(("pace", "slower", "answer"), [
+    (0.0, 0.04, "slower"),
+    (0.02, 0.04, "slower"),
+    (0.3, 0.06, None),  # stock takes a third longer now, which a ratio need not follow
+    (-0.3, 0.06, None),
+    (0.3, 0.12, "slower"),
+    (0.3, 0.0, None),  # nor is it known to be sound
+    (0.0, 0.0, "sound"),
+])  # fmt: skip
+def test_what_another_pace_of_the_machine_may_do_to_a_ratio_is_no_slowdown(pace, slower, answer):
+    launches = launched(drawn(slower, 33), pace)
+    held = Reference(pace=0.0).at_pace_of(launches, BOUND)
+    assert pairs.decision(pairs.column(launches, "decode"), held, BOUND, ALPHA) == answer
+
+
+def test_launches_of_quite_another_pace_end_at_the_first_look_and_say_why():
+    launches, references = launched(drawn(0.06, 6), 0.3), {"decode": Reference(pace=0.0)}
+    assert pairs.finished(launches, references, BOUND, ALPHA)
+    assert not pairs.finished(launches[:5], references, BOUND, ALPHA)
+    [line] = pairs.pair_lines(launches, references, BOUND, ALPHA)
+    assert line.verdict == "INCONCLUSIVE"
+    assert "another pace" in line.measured
+
+
 # -- which cells get launches ----
 
 
@@ -129,9 +158,13 @@ def accepted(layout=LAYOUT, decode=0.5):
     """A ratio in the fixed layout `layout`, and another one of layouts that were drawn."""
     values = {"ratio_to_stock": 0.5, "paired_layout": layout}
     values |= {
-        f"paired_{name}": value for name, value in dict(prefill=0.4, decode=decode, launches=30, layouts=1).items()
+        f"paired_{name}": value
+        for name, value in dict(prefill=0.4, decode=decode, launches=30, layouts=1, pace=0.5).items()
     }
-    values |= {f"drawn_{name}": value for name, value in dict(prefill=0.4, decode=0.6, launches=12, layouts=6).items()}
+    values |= {
+        f"drawn_{name}": value
+        for name, value in dict(prefill=0.4, decode=0.6, launches=12, layouts=6, pace=0.5).items()
+    }
     spreads = dict(paired_prefill=0.03, paired_decode=0.01, drawn_prefill=0.03, drawn_decode=0.01)
     return Accepted(values, True, spreads=spreads)
 
@@ -163,7 +196,7 @@ class FewLaunches:
         pass
 
     def count(self, number):
-        return [{"prefill": math.log(0.4), "decode": math.log(Launches.closer)}] * number
+        return [{"prefill": math.log(0.4), "decode": math.log(Launches.closer), "pace": math.log(0.5)}] * number
 
 
 @pytest.fixture
@@ -222,7 +255,7 @@ def test_accepting_without_launches_keeps_the_ratios_there_were():
 
 def accepted_launches(launches, way):
     """What a later run finds of these launches, made in this Way."""
-    metrics = ratio_metrics([{"prefill": value, "decode": value} for value in launches], way)
+    metrics = ratio_metrics([{"prefill": value, **one} for one in launched(launches) for value in [one["decode"]]], way)
     values = {name: value for name, (value, _, _) in metrics.items()}
     return Accepted(values, True, spreads={name: spread for name, (_, spread, _) in metrics.items()})
 
