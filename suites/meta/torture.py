@@ -38,6 +38,7 @@ EXPECTED = {
     "baselines_full": ("disk of accepted values is full", "NOT ACCEPTED, old values; resumed: as without"),
     "device_lost": ("device is lost", "CRASHED at once; resumed: as without"),
 }
+LANDED = 0.85  # share of the faults drawn that has to strike
 SHORT, LONG = 6, 8  # seconds that a worker has for an answer, in short tortures and in long ones
 
 
@@ -107,7 +108,9 @@ def _torture(folder, options, without):
     late = f", {len(drawn) - len(struck)} more came too late" if len(struck) < len(drawn) else ""
     told = f"{len(struck)} injections (seed {options.seed}{late}) and {sound} sound cells beside them"
     print(f"{told} in {time.monotonic() - start:.0f} s: {findings} findings")
-    return not findings
+    if len(struck) < LANDED * len(drawn):
+        print(f"too few struck: at least {LANDED:.0%} of those drawn have to, or the torture is none")
+    return not findings and len(struck) >= LANDED * len(drawn)
 
 
 def _tell(round_, found, options, seconds, missed):

@@ -53,10 +53,11 @@ class Torture:
     def play(self, round_):
         """The Findings of a round; one that its faults missed is played again, with faults that come earlier."""
         kind, found = round_.kind, []
-        for attempt in range(TRIES if kind in ("light", "power_cut") else 1):
+        tries = TRIES if kind in ("light", "power_cut") else 1
+        for attempt in range(tries):
             found += getattr(self, f"_{kind}")(round_, self.folder / f"round-{round_.number}-{attempt}")
             late = [event for event in round_.events if event.number in self.missed]
-            if not late or attempt == TRIES - 1:
+            if not late or attempt == tries - 1:
                 break
             self.missed -= {event.number for event in late}
             events = tuple(dataclasses.replace(event, moment=event.moment / 2, delay=0.0) for event in late)
