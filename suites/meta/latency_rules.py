@@ -13,10 +13,11 @@ from scipy import stats
 from fixtures.judge.bounds import bounds
 from fixtures.judge.pairs import (
     Reference,
+    answer,
     column,
-    decision,
     error_of_layouts,
     error_of_median,
+    finished,
     launch_ratios,
     of_metric,
     spread_of,
@@ -56,12 +57,12 @@ class Launch:
 
 def gate(reference, launches, bound, alpha):
     """(whether launches show it slower, how many it took) for [launch_ratios] in the order they were made."""
+    references = {"decode": reference}
+    launches = [{name: launch[name] for name in ("decode", "pace")} for launch in launches]
     for count in (look for look in bound["looks"] if look <= len(launches)):
-        seen = launches[:count]
-        answer = decision(column(seen, "decode"), reference.at_pace_of(seen, bound), bound, alpha)
-        if answer is not None:
-            return answer == "slower", count
-    return False, len(launches)
+        if finished(launches[:count], references, bound, alpha):
+            return answer(launches[:count], "decode", reference, bound, alpha) == "slower", count
+    return answer(launches, "decode", reference, bound, alpha) == "slower", len(launches)
 
 
 def stored(rule, before, after):
@@ -127,10 +128,10 @@ class Sessions:
         # The run's own rounds stand for a launch of either order; then come a few launches, and those that decide.
         few = 2 + self.bound["closer"][-1][0]
         drawn = self._drawn(level, now, few + self.most)
-        own = column(drawn, "decode")[int(self.generator.integers(2))] - accepted.log_ratio
-        suspect = own > math.log1p(self.bound["suspect"])
-        for count, rise in self.bound["closer"]:
-            seen = drawn[2 : 2 + count]
+        suspect, own = True, drawn[int(self.generator.integers(2))]
+        looks = [([own], self.bound["suspect"])]
+        looks += [(drawn[2 : 2 + count], rise) for count, rise in self.bound["closer"]]
+        for seen, rise in looks:
             held = accepted.at_pace_of(seen, self.bound)
             suspect = suspect and np.mean(column(seen, "decode")) - held.log_ratio + held.shift > math.log1p(rise)
         return accepted, suspect, drawn[few:]

@@ -83,9 +83,11 @@ def collect(cells, launches, out):
     known = {cell.id: cell for cell in load_matrix().all_cells()}
     for cell in (known[cell_id] for cell_id in cells):
         for neighbour in (False, True):
-            for group in range(-(-launches // GROUP)):
-                of_group = range(group * GROUP, min((group + 1) * GROUP, launches))
-                _collect_group(cell, neighbour, group, of_group, launches, out)
+            groups = -(-launches // GROUP)
+            size = 2 * -(-launches // (2 * groups))  # either side starts first in half of them
+            for group in range(groups):
+                of_group = range(group * size, (group + 1) * size)
+                _collect_group(cell, neighbour, group, of_group, groups * size, out)
 
 
 def _collect_group(cell, neighbour, group, numbers, launches, out):
@@ -175,6 +177,7 @@ def notes(groups):
             f"{np.mean(within):.2%}, {abs(orders[0] - orders[1]):.2%} between the orders of starting, at most "
             f"{sessions.most} in the time of a suspect; {sessions.suspects():.1%} of identical cells suspect; "
             f"{alarms} of {WHOLE_SESSIONS} sessions of identical code raise an alarm"
+            f"{'; accepted and judged by the same processes' if len(sessions.groups) == 1 else ''}"
         )
 
 

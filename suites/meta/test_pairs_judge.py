@@ -20,6 +20,7 @@ LAYOUT = 77
 ALPHA = share_of(BOUND["session_alpha"], 100)
 SPREAD = 0.013  # of a launch's log-ratio
 SIDE_BY_SIDE = Reference()
+PACE = 0.04  # seconds of stock's steps when its ratio was accepted
 
 
 def rounds(first, step, count=4, tokens=5):
@@ -115,7 +116,7 @@ def test_it_is_looked_at_only_after_the_planned_numbers_of_launches():
 def test_no_launch_is_made_once_everything_is_decided(prefill, decode, over):
     launches = [{"prefill": prefill, "decode": decode}] * 6
     assert pairs.finished(launches, {}, BOUND, ALPHA) is over
-    assert pairs.finished(launches * 5, {}, BOUND, ALPHA)
+    assert pairs.finished(launches * 6, {}, BOUND, ALPHA)
 
 
 @pytest.mark.parametrize(("pace", "slower", "answer"), [
@@ -133,13 +134,21 @@ def test_what_another_pace_of_the_machine_may_do_to_a_ratio_is_no_slowdown(pace,
     assert pairs.decision(pairs.column(launches, "decode"), held, BOUND, ALPHA) == answer
 
 
-def test_launches_of_quite_another_pace_end_at_the_first_look_and_say_why():
-    launches, references = launched(drawn(0.06, 6), 0.3), {"decode": Reference(pace=0.0)}
-    assert pairs.finished(launches, references, BOUND, ALPHA)
+@pytest.mark.parametrize(("pace", "slower", "over"), [(0.3, 0.05, True), (0.3, 0.3, False), (0.05, 0.02, False)])
+def test_launches_of_quite_another_pace_end_at_the_first_look_unless_they_are_slower_than_that(pace, slower, over):
+    launches = [one | {"prefill": 0.0} for one in launched(drawn(slower, 6), pace)]
+    references = dict.fromkeys(pairs.METRICS, Reference(pace=0.0))
+    assert pairs.finished(launches, references, BOUND, ALPHA) is over
     assert not pairs.finished(launches[:5], references, BOUND, ALPHA)
-    [line] = pairs.pair_lines(launches, references, BOUND, ALPHA)
-    assert line.verdict == "INCONCLUSIVE"
-    assert "another pace" in line.measured
+    if over:
+        line = pairs.pair_lines(launches, references, BOUND, ALPHA)[1]
+        assert (line.check, line.verdict) == ("decode", "INCONCLUSIVE")
+        assert "another pace" in line.measured
+
+
+def test_a_slowdown_that_another_pace_hides_from_the_runs_own_rounds_is_asked_about(asked):
+    lines, _ = asked(COMPARING, 0.49, accepted(pace=0.8 * PACE), 0.5)
+    assert "more at the pace that the machine had then" in str(lines[0])
 
 
 # -- which cells get launches ----
@@ -154,16 +163,16 @@ def latency(prefill, decode):
     return measured
 
 
-def accepted(layout=LAYOUT, decode=0.5):
+def accepted(layout=LAYOUT, decode=0.5, pace=PACE):
     """A ratio in the fixed layout `layout`, and another one of layouts that were drawn."""
     values = {"ratio_to_stock": 0.5, "paired_layout": layout}
     values |= {
         f"paired_{name}": value
-        for name, value in dict(prefill=0.4, decode=decode, launches=30, layouts=1, pace=0.5).items()
+        for name, value in dict(prefill=0.4, decode=decode, launches=30, layouts=1, pace=pace).items()
     }
     values |= {
         f"drawn_{name}": value
-        for name, value in dict(prefill=0.4, decode=0.6, launches=12, layouts=6, pace=0.5).items()
+        for name, value in dict(prefill=0.4, decode=0.6, launches=12, layouts=6, pace=PACE).items()
     }
     spreads = dict(paired_prefill=0.03, paired_decode=0.01, drawn_prefill=0.03, drawn_decode=0.01)
     return Accepted(values, True, spreads=spreads)
@@ -196,7 +205,7 @@ class FewLaunches:
         pass
 
     def count(self, number):
-        return [{"prefill": math.log(0.4), "decode": math.log(Launches.closer), "pace": math.log(0.5)}] * number
+        return [{"prefill": math.log(0.4), "decode": math.log(Launches.closer), "pace": math.log(PACE)}] * number
 
 
 @pytest.fixture
