@@ -15,6 +15,7 @@ import argparse
 import collections
 import itertools
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -38,7 +39,7 @@ EXPECTED = {
     "baselines_full": ("disk of accepted values is full", "NOT ACCEPTED, old values; resumed: as without"),
     "device_lost": ("device is lost", "CRASHED at once; resumed: as without"),
 }
-LANDED = 0.85  # share of the faults drawn that has to strike
+LANDED = 0.75  # share of the faults drawn that has to strike
 SHORT, LONG = 6, 8  # seconds that a worker has for an answer, in short tortures and in long ones
 
 
@@ -50,6 +51,9 @@ def main(arguments=None):
     parser.add_argument("--round", type=int, metavar="NUMBER", help="one round of the draw alone")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for the runs, which is left there")
     options = parser.parse_args(arguments)
+    # A shell's background job ignores these, and so would all runs that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     host.with_own_mounts()
     host.own_shared_memory()
     host.adopt()
@@ -108,9 +112,11 @@ def _torture(folder, options, without):
     late = f", {len(drawn) - len(struck)} more came too late" if len(struck) < len(drawn) else ""
     told = f"{len(struck)} injections (seed {options.seed}{late}) and {sound} sound cells beside them"
     print(f"{told} in {time.monotonic() - start:.0f} s: {findings} findings")
-    if len(struck) < LANDED * len(drawn):
-        print(f"too few struck: at least {LANDED:.0%} of those drawn have to, or the torture is none")
-    return not findings and len(struck) >= LANDED * len(drawn)
+    beside = [event for round_ in rounds if round_.planted for event in round_.events]
+    enough = len(struck) >= LANDED * len(drawn) and (not beside or any(event in struck for event in beside))
+    if not enough:
+        print(f"too few struck: {LANDED:.0%} of those drawn have to, and some of what befalls runs that load models")
+    return enough and not findings
 
 
 def _tell(round_, found, options, seconds, missed):
