@@ -39,7 +39,7 @@ prove-latency: .venv/.installed
 prove-resume: .venv/.installed
 	.venv/bin/python -m suites.meta.prove_resume
 
-# Throws 220 faults at runs for about 25 minutes, of which some come too late; FAULTS='--injections 50 --seed 7' others.
+# Throws 220 faults at runs for about twenty minutes, of which some may come too late; FAULTS='--injections 50 --seed 7' others.
 FAULTS ?= --injections 220 --seed 1
 torture: .venv/.installed
 	.venv/bin/python -m suites.meta.torture $(FAULTS)
