@@ -31,7 +31,7 @@ bench: .venv/.installed
 prove-accuracy: .venv/.installed
 	.venv/bin/python -m suites.meta.prove_accuracy
 
-# Measures for about a quarter of an hour, on a machine that should do nothing else.
+# Measures for long, with its progress shown, on a machine that should do nothing else.
 prove-latency: .venv/.installed
 	.venv/bin/python -m suites.meta.prove_latency
 
@@ -39,7 +39,7 @@ prove-latency: .venv/.installed
 prove-resume: .venv/.installed
 	.venv/bin/python -m suites.meta.prove_resume
 
-# Throws 220 faults at runs for about twenty minutes, of which some may come too late; FAULTS='--injections 50 --seed 7' others.
+# Throws 220 faults at runs for about twenty minutes; `make torture FAULTS='--injections 50 --seed 7'` throws others.
 FAULTS ?= --injections 220 --seed 1
 torture: .venv/.installed
 	.venv/bin/python -m suites.meta.torture $(FAULTS)

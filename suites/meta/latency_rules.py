@@ -13,11 +13,12 @@ from scipy import stats
 from fixtures.judge.bounds import bounds
 from fixtures.judge.pairs import (
     Reference,
-    answer,
     column,
+    decision,
     error_of_layouts,
     error_of_median,
-    finished,
+    held_against,
+    hopeless,
     launch_ratios,
     of_metric,
     spread_of,
@@ -59,10 +60,12 @@ def gate(reference, launches, bound, alpha):
     """(whether launches show it slower, how many it took) for [launch_ratios] in the order they were made."""
     references = {"decode": reference}
     launches = [{name: launch[name] for name in ("decode", "pace")} for launch in launches]
-    for count in (look for look in bound["looks"] if look <= len(launches)):
-        if finished(launches[:count], references, bound, alpha):
-            return answer(launches[:count], "decode", reference, bound, alpha) == "slower", count
-    return answer(launches, "decode", reference, bound, alpha) == "slower", len(launches)
+    for look in (look for look in bound["looks"] if look <= len(launches)):
+        seen = launches[:look]
+        found = decision(column(seen, "decode"), *held_against(seen, references, bound)["decode"], alpha)
+        if found is not None or hopeless(seen, references, bound):
+            return found == "slower", look
+    return False, len(launches)
 
 
 def stored(rule, before, after):
@@ -98,15 +101,20 @@ class Sessions:
 
     def offsets(self):
         """How far the median log-ratio of identical code of each group lies from that of the groups."""
-        groups = [[launch.ratio("0.0") for launch in self.launches if launch.group == group] for group in self.groups]
-        found = np.array([np.median(without_order(ratios)) for ratios in groups])
+        found = self._middles("decode")
         return list(found - np.median(found))
 
     def paces(self):
         """By how much more time than the quickest of the groups stock took in each, as a log-ratio."""
-        groups = [[launch.ratios("0.0") for launch in self.launches if launch.group == group] for group in self.groups]
-        found = np.array([np.median(column(ratios, "pace")) for ratios in groups])
+        found = self._middles("pace")
         return list(found - min(found))
+
+    def _middles(self, name):
+        """The median over the launches of each group, of identical code."""
+        groups = [
+            [launch.ratios("0.0")[name] for launch in self.launches if launch.group == group] for group in self.groups
+        ]
+        return np.array([np.median(without_order(values)) for values in groups])
 
     def _drawn(self, level, group, count):
         """So many launch_ratios of a group, in turn mine first and stock first; none twice before all were drawn."""

@@ -110,6 +110,14 @@ def test_launches_take_turns_in_layouts_twice_in_a_row(layouts, taken):
     assert stage.noted == [layout for layout in taken for _ in ("optimised", "stock")]
 
 
+def test_launches_go_on_where_those_before_ended(monkeypatch):
+    pairing, made = Pairing(Noted(), SINGLE, grid_for(SINGLE)), []
+    monkeypatch.setattr(pairing, "launch", lambda number: (made.append(number), pairing.conditions.append(number)))
+    pairing.count(2)
+    pairing.count(2)
+    assert made == [0, 1, 2, 3]
+
+
 def test_ranks_of_a_launcher_keep_its_layout():
     stage = Noted(launcher="mpirun")
     assert Pairing(stage, SHARDED, grid_for(SHARDED)).layouts == 1

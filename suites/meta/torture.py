@@ -112,7 +112,7 @@ def _torture(folder, options, without):
     late = f", {len(drawn) - len(struck)} more came too late" if len(struck) < len(drawn) else ""
     told = f"{len(struck)} injections (seed {options.seed}{late}) and {sound} sound cells beside them"
     print(f"{told} in {time.monotonic() - start:.0f} s: {findings} findings")
-    beside = [event for round_ in rounds if round_.planted for event in round_.events]
+    beside = [event for round_ in rounds if round_.kind in ("workers", "ranks") for event in round_.events]
     enough = len(struck) >= LANDED * len(drawn) and (not beside or any(event in struck for event in beside))
     if not enough:
         print(f"too few struck: {LANDED:.0%} of those drawn have to, and some of what befalls runs that load models")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+from fixtures.resume import TOLD
 from suites.meta import torture_host as host
 from suites.meta.processes import shared_memory
 from suites.meta.prove_resume import Chain
@@ -15,7 +16,6 @@ from suites.meta.torture_faults import MEBIBYTE
 TEMPORARY = 512 * MEBIBYTE  # size of the disk for temporary files
 PATIENCE = 900.0  # seconds after which a run is said not to end
 STATUS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 2}
-TOLD = "\njournal: "  # in the output, once all tests are collected and those are known that were finished before
 IN_USE = "is being written by another run; wait until that is over"
 
 
@@ -54,7 +54,8 @@ class Ordeal(Chain):
     def reaches(self, records, delay):
         """Wait until so many records of tests are in the journal, and a little longer. Raises Missed."""
         end = time.monotonic() + PATIENCE
-        while self.tests() < records or TOLD not in self.log.read_text(errors="replace"):
+        told = f"\n{TOLD}"  # once all tests are collected and it is known which of them were finished before
+        while self.tests() < records or told not in self.log.read_text(errors="replace"):
             if time.monotonic() > end:
                 raise Missed
             self.lasts(0.002)
