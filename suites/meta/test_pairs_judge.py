@@ -148,6 +148,7 @@ def test_launches_of_quite_another_pace_end_at_the_first_look_unless_they_are_sl
 
 def test_a_slowdown_that_another_pace_hides_from_the_runs_own_rounds_is_asked_about(asked):
     lines, _ = asked(COMPARING, 0.49, accepted(pace=0.8 * PACE), 0.5)
+    assert str(lines[0]).startswith("paired: ")
     assert "more at the pace that the machine had then" in str(lines[0])
 
 
