@@ -26,10 +26,11 @@ from fixtures.bench.pairs import Pairing, Side, ready
 from fixtures.bench.stage import Settings, Stage
 from fixtures.judge.pairs import percent
 from fixtures.matrix import load_matrix
+from suites.meta.arithmetic import PRECISIONS
 from suites.meta.latency_rules import RULES, Launch, Sessions, evaluated
 
 LEVELS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1)
-CELL = "llama-2-7b-bf16-cpu-single"
+CELL = f"llama-2-7b-{PRECISIONS[-1]}-cpu-single"
 # Half a second of work and half a second of rest, on one core at a time.
 NEIGHBOUR = """
 import os, time

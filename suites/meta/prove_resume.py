@@ -20,15 +20,17 @@ import time
 from pathlib import Path
 
 from fixtures.ledger import read_journal
+from suites.meta.arithmetic import HAS_BF16, PRECISIONS
 from suites.meta.inner import ROOT, junit, nodes
 from suites.meta.processes import running, shared_memory
 
 MODELS = ("llama-2-7b", "mistral-7b", "opt-6.7b")
 SELECTION = [
-    *nodes("generation", [f"{model}-{precision}-cpu-single" for model in MODELS for precision in ("fp32", "bf16")]),
-    *nodes("latency", [f"{model}-bf16-cpu-single" for model in MODELS]),
+    *nodes("generation", [f"{model}-{precision}-cpu-single" for model in MODELS for precision in PRECISIONS]),
+    *nodes("latency", [f"{model}-{PRECISIONS[-1]}-cpu-single" for model in MODELS]),
     *nodes("int4_save", ["llama-2-7b-int4-cpu-single"], "quantization"),  # writes a checkpoint of its own
-    *nodes("tp_sharding", ["opt-6.7b-bf16-cpu-autotp"], "distributed"),  # has shared memory
+    # Has shared memory.
+    *nodes("tp_sharding", ["opt-6.7b-bf16-cpu-autotp"] if HAS_BF16 else [], "distributed"),
 ]
 GRID = {"beam": "1", "output": "8", "iter": "4"}
 LETTING_GO = 10  # seconds the kernel and the last workers of a killed run may take to be gone

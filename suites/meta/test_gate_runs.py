@@ -9,7 +9,7 @@ from fixtures.contract import checks_of
 from fixtures.ledger import Baselines, Value, machine_fingerprint, numerics_key, read_journal
 from suites.meta.inner import ROOT, doctored, generation, latency, plant, run_suite
 
-SOUND, BROKEN, UNSUPPORTED = (f"{model}-bf16-cpu-single" for model in ("opt-6.7b", "opt-30b", "qwen3-4b"))
+SOUND, BROKEN, UNSUPPORTED = (f"{model}-fp32-cpu-single" for model in ("opt-6.7b", "opt-30b", "qwen3-4b"))
 CLAIMS = """
 schema = 1
 [table]
@@ -24,7 +24,7 @@ id = "host"
 source = "the gate's own tests"
 own = true
 models = ["opt-6.7b", "opt-30b", "qwen3-4b"]
-precisions = ["bf16"]
+precisions = ["fp32"]
 platforms = ["cpu"]
 modes = ["single"]
 """
@@ -291,6 +291,6 @@ def test_waivers_are_listed_without_running_anything(tmp_path):
         "not in force: driver: a host CPU has none",
         "not in force: versions: transformers: 4.",
         "plain: 3 days left",
-        "1 cell of latency: runs; opt-30b-bf16-cpu-single",
+        "1 cell of latency: runs; opt-30b-fp32-cpu-single",
     ):
         assert words in run.output

@@ -9,7 +9,7 @@ from fixtures.interruption import Ended, Signals
 from fixtures.ledger import Journal, LedgerError
 from suites.meta.inner import latency, nodes, run_suite
 
-CELLS = ["opt-6.7b-fp32-cpu-single", "opt-6.7b-bf16-cpu-single"]
+CELLS = ["opt-6.7b-fp32-cpu-single", "opt-30b-fp32-cpu-single"]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from fixtures.matrix import load_matrix
 from suites.meta import prove_latency
 from suites.meta.inner import latency, nodes, plant, run_suite
 
-CELL = "opt-6.7b-bf16-cpu-single"
+CELL = "opt-6.7b-fp32-cpu-single"
 GRID = {"beam": "1", "output": "12", "iter": "4"}
 LAUNCHES = 8
 LEAST = 1e-9  # a slowdown that is none
@@ -102,7 +102,7 @@ def test_a_planted_slowdown_is_measured_for_what_it_is():
 
 
 def test_a_stack_beside_itself_is_as_fast_and_as_close(tmp_path):
-    cell = "opt-6.7b-bf16-cpu-single"
+    cell = "opt-6.7b-fp32-cpu-single"
     run = run_suite(tmp_path, *nodes("against", [cell]), f"--against={sys.executable}", environment=GRID)
     name = f"test_against[{cell}]"
     # A machine that is busy with something else may leave it undecided, which is no pass and no fail.

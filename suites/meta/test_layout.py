@@ -13,7 +13,7 @@ from fixtures.worker.layout import identity
 from fixtures.worker.pool import Worker, Zygote
 
 CELLS = {cell.id: cell for cell in load_matrix().all_cells()}
-SINGLE = CELLS["opt-6.7b-bf16-cpu-single"]
+SINGLE = CELLS["opt-6.7b-fp32-cpu-single"]
 SHARDED = CELLS["opt-6.7b-bf16-cpu-autotp"]
 
 

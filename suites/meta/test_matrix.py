@@ -240,14 +240,17 @@ def test_pytest_understands_the_markers_in_expressions(matrix, expression, expec
     assert compiled.evaluate(lambda name, /, **_: name in cell.markers) is expected
 
 
-def test_fp16_on_the_host_needs_a_cpu_flag(matrix):
+def test_sixteen_bits_on_the_host_need_a_cpu_flag(matrix):
     cpu = matrix.platform("cpu")
     needs = {c.precision: c.needs for c in matrix.cells(["cpu"])}
     assert needs.pop("fp16") == ("avx512_fp16", "amx_fp16")
+    assert needs.pop("bf16") == ("avx512bw", "avx_ne_convert")
     assert set(needs.values()) == {()}
     assert cpu.missing("fp16", {"avx2", "avx512_bf16"}) == ("avx512_fp16", "amx_fp16")
     assert cpu.missing("fp16", {"avx2", "amx_fp16"}) == ()
-    assert cpu.missing("bf16", set()) == ()
+    assert cpu.missing("bf16", {"avx2"}) == ("avx512bw", "avx_ne_convert")
+    assert cpu.missing("bf16", {"avx2", "avx512bw"}) == ()
+    assert cpu.missing("fp32", set()) == ()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from fixtures.bench.tasks import TaskError, chosen
 from fixtures.judge.bounds import bounds
 from fixtures.judge.scores import judge_accuracy
 from fixtures.matrix import load_matrix
+from suites.meta.arithmetic import PRECISIONS, needs_bf16
 from suites.meta.inner import ROOT
 
 TASK = "xpu_llm_cts_cloze"
@@ -21,18 +22,18 @@ LIMIT = 96  # documents
 HALF = LIMIT // 2
 FEW = 24  # for what shows in any of them
 CELLS = {cell.id: cell for cell in load_matrix().all_cells() if cell.model.id == "smollm2-135m"}
-FP32, BF16, INT4, RANKS = (
+FP32, MINE, INT4, RANKS = (
     CELLS[f"smollm2-135m-{name}"]
-    for name in ("fp32-cpu-single", "bf16-cpu-single", "int4-cpu-single", "bf16-cpu-autotp")
+    for name in ("fp32-cpu-single", f"{PRECISIONS[-1]}-cpu-single", "int4-cpu-single", "bf16-cpu-autotp")
 )
 # (cell, when, fault): the checks that have to fail, and in how many documents.
 PLANTED = [
     (FP32, "before", "attention_logits_of_one_layer_scaled", {"loglik_spread"}, FEW),
-    (BF16, "before", "outputs_of_one_layer_scaled", {"loglik_spread"}, LIMIT),
-    (BF16, "before", "last_prompt_token_dropped", {"score", "loglik", "loglik_spread"}, FEW),
-    (BF16, "before", "target_scored_one_position_early", {"score", "loglik", "loglik_spread"}, FEW),
-    (RANKS, "before", "a_rank_has_other_documents", {"ranks_agree"}, FEW),
-    (RANKS, "before", "a_rank_reports_other_scores", {"ranks_agree"}, FEW),
+    (MINE, "before", "outputs_of_one_layer_scaled", {"loglik_spread"}, LIMIT),
+    (MINE, "before", "last_prompt_token_dropped", {"score", "loglik", "loglik_spread"}, FEW),
+    (MINE, "before", "target_scored_one_position_early", {"score", "loglik", "loglik_spread"}, FEW),
+    pytest.param(RANKS, "before", "a_rank_has_other_documents", {"ranks_agree"}, FEW, marks=needs_bf16),
+    pytest.param(RANKS, "before", "a_rank_reports_other_scores", {"ranks_agree"}, FEW, marks=needs_bf16),
     (INT4, "first", "one_bad_group_in_every_linear", {"arithmetic_loglik_spread"}, FEW),
 ]
 
@@ -74,7 +75,7 @@ def failing(stage, cell, asked, fault=None):
     return {line.check for line in lines if line.verdict == "FAIL"}, lines
 
 
-@pytest.mark.parametrize("scored", [BF16, RANKS, INT4])
+@pytest.mark.parametrize("scored", [MINE, pytest.param(RANKS, marks=needs_bf16), INT4])
 def test_a_sound_cell_fails_nowhere(stage, kept, scored):
     seen, lines = failing(stage, scored, questions(kept))
     assert not seen, "\n".join(map(str, lines))
@@ -92,7 +93,7 @@ def test_a_task_that_gives_its_answers_away_hits_the_ceiling(stage, tmp_path):
     words = ["lantern", "bridge", "kettle", "river", "garden", "window", "candle", "doctor", "market", "winter"]
     texts = [f"The word is {word}. Again, the word is {word}. Once more, the word is {word}" for word in words]
     (tmp_path / "xpu_llm_cts_cloze.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    seen, lines = failing(stage, BF16, questions(tmp_path, data=tmp_path))
+    seen, lines = failing(stage, MINE, questions(tmp_path, data=tmp_path))
     assert "ceiling" in seen, "\n".join(map(str, lines))
 
 
@@ -107,7 +108,7 @@ def test_an_interrupted_run_goes_on_where_it_was(stage, tmp_path, eight_at_a_tim
 
     stage.announce = interrupt
     with pytest.raises(KeyboardInterrupt):
-        measure_accuracy(stage, BF16, asked)
+        measure_accuracy(stage, MINE, asked)
     # What was scored is not scored again: a value changed on disk comes back.
     kept = next((tmp_path / "unfinished").iterdir())
     records = [json.loads(line) for line in kept.read_text().splitlines()]
@@ -116,45 +117,45 @@ def test_an_interrupted_run_goes_on_where_it_was(stage, tmp_path, eight_at_a_tim
     kept.write_text("".join(json.dumps(record) + "\n" for record in records) + '{"document": 16, "dig')
     chunks.clear()
     stage.announce = chunks.append
-    mine, _ = measure_accuracy(stage, BF16, asked).tasks[TASK]
+    mine, _ = measure_accuracy(stage, MINE, asked).tasks[TASK]
     assert mine.records[0]["loglik"] == -777.0
-    assert [text for text in chunks if text.startswith(BF16.id)] == [
-        f"{BF16.id}: 16 of 24 documents of xpu_llm_cts_cloze"
+    assert [text for text in chunks if text.startswith(MINE.id)] == [
+        f"{MINE.id}: 16 of 24 documents of xpu_llm_cts_cloze"
     ]
     assert [record["document"] for record in mine.records] == list(range(24))
     assert len([json.loads(line) for line in kept.read_text().splitlines()]) == 24, "the torn line is gone"
 
 
 def test_a_reference_that_does_not_fit_is_replaced_by_its_accepted_scores(stage, kept, monkeypatch):
-    honest = measure_accuracy(stage, BF16, questions(kept))
+    honest = measure_accuracy(stage, MINE, questions(kept))
     accepted = honest.tasks[TASK][1]
 
     def too_big(*_):
         raise accuracy.ReferenceFailed("the stock model did not get through: OOM")
 
     monkeypatch.setattr(accuracy, "_stock_scores", too_big)
-    measured = measure_accuracy(stage, BF16, questions(kept), lambda cell, task: accepted)
+    measured = measure_accuracy(stage, MINE, questions(kept), lambda cell, task: accepted)
     assert measured.stored == {TASK}
     lines = {line.check: line for line in judge_accuracy(measured, bounds())}
     assert "against stored scores" in lines["task"].measured
     assert lines["score"].verdict == "PASS"
     unpaired = dataclasses.replace(accepted, records=[])
-    measured = measure_accuracy(stage, BF16, questions(kept), lambda cell, task: unpaired)
+    measured = measure_accuracy(stage, MINE, questions(kept), lambda cell, task: unpaired)
     lines = {line.check: line for line in judge_accuracy(measured, bounds())}
     assert "unpaired" in lines["score"].measured
     assert lines["resolution"].verdict == "INCONCLUSIVE"
     others = dataclasses.replace(accepted, model="other weights")
     for stored in (lambda *_: None, lambda *_: others):
         with pytest.raises(accuracy.ReferenceFailed):
-            measure_accuracy(stage, BF16, questions(kept), stored)
+            measure_accuracy(stage, MINE, questions(kept), stored)
 
 
 def test_solved_examples_do_not_depend_on_what_was_asked_before(stage, tmp_path, kept, eight_at_a_time):
     asked = Questions(tuple(chosen((TASK,), TASK, TASK, None, 1)), 12, tmp_path)  # two questions of each side
-    measured = measure_accuracy(stage, BF16, asked)
+    measured = measure_accuracy(stage, MINE, asked)
     mine, theirs = measured.tasks[TASK]
     assert mine.digest == theirs.digest == measured.stock[TASK].digest
-    assert mine.digest != measure_accuracy(stage, BF16, questions(kept, limit=12)).tasks[TASK][0].digest
+    assert mine.digest != measure_accuracy(stage, MINE, questions(kept, limit=12)).tasks[TASK][0].digest
 
 
 @pytest.mark.parametrize(("name", "document", "words"), [
@@ -164,12 +165,12 @@ def test_solved_examples_do_not_depend_on_what_was_asked_before(stage, tmp_path,
 def test_a_task_that_cannot_be_opened_is_one_sentence(stage, tmp_path, name, document, words):
     (tmp_path / f"{name}.jsonl").write_text(json.dumps(document))
     with pytest.raises(TaskError, match=words):
-        measure_accuracy(stage, BF16, questions(tmp_path, (name,), tmp_path))
+        measure_accuracy(stage, MINE, questions(tmp_path, (name,), tmp_path))
 
 
 def test_lm_evals_own_command_line_gives_the_same_score(stage, tmp_path, kept):
-    theirs = measure_accuracy(stage, BF16, questions(kept, limit=HALF)).tasks[TASK][1]
-    folder = stage.weights_for(BF16.model, "cpu").folder
+    theirs = measure_accuracy(stage, MINE, questions(kept, limit=HALF)).tasks[TASK][1]
+    folder = stage.weights_for(MINE.model, "cpu").folder
     command = [sys.executable, "-c", LM_EVAL, "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32"]
     command += ["--include_path", "fixtures/tasks", "--tasks", TASK, "--limit", str(HALF), "--device", "cpu"]
     command += ["--batch_size", "4", "--output_path", str(tmp_path / "out")]

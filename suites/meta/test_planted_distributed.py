@@ -2,9 +2,11 @@
 
 import pytest
 
+from suites.meta.arithmetic import needs_bf16
 from suites.meta.inner import nodes, plant, run_suite
 from suites.meta.processes import of_the_suite, shared_memory
 
+pytestmark = needs_bf16  # groups of ranks are claimed in no other precision
 DEADLINE = 8  # seconds, three times what the slowest sound answer takes
 # (suite, model) -> (when, fault, the test's verdict, the check that has to say something, its verdict, its words).
 PLANTED = {

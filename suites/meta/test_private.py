@@ -10,8 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from suites.meta.arithmetic import needs_bf16
 from suites.meta.inner import run_suite
 
+pytestmark = needs_bf16  # groups of ranks are claimed in no other precision
 CELL = "suites/test_distributed.py::test_tp_sharding[opt-6.7b-bf16-cpu-autotp]"
 SHARED = Path("/dev/shm")
 

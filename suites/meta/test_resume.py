@@ -11,7 +11,7 @@ from suites.meta.prove_resume import Chain, undisturbed
 
 # -- killed and resumed, for real ----
 
-SHORT = nodes("generation", ["opt-6.7b-fp32-cpu-single", "opt-6.7b-bf16-cpu-single"])
+SHORT = nodes("generation", ["opt-6.7b-fp32-cpu-single", "opt-30b-fp32-cpu-single"])
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_journal_takes_less_than_a_hundredth_of_a_run(alone):
 
 # -- what is taken from a journal; nothing is timed here, so that no model is loaded ----
 
-UNTIMED, FAILED = CELLS = ["opt-6.7b-fp32-cpu-single", "opt-6.7b-bf16-cpu-single"]
+UNTIMED, FAILED = CELLS = ["opt-6.7b-fp32-cpu-single", "opt-30b-fp32-cpu-single"]
 ASKED = [*nodes("latency", CELLS), "--benchmark-disable"]
 NO_WORKERS = ["-p", "suites.meta.no_workers"]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from suites.meta import torture_host as host
 from suites.meta.torture_checks import COLUMNS, ENDS
-from suites.meta.torture_draw import ENDERS, EVENTS, FEW, KINDS, Round, draw
+from suites.meta.torture_draw import ENDERS, EVENTS, FEW, KINDS, RANKED, Round, draw
 from suites.meta.torture_rounds import Torture
 
 EXPECTED = {
@@ -76,6 +76,8 @@ def _cannot(group):
     if not host.may_mount():
         for fault in ("results_full", "baselines_full", "results_read_only"):
             without[fault] = "nothing can be mounted"
+    if not RANKED:
+        without["faults in groups of ranks"] = "these compute in bf16, which this CPU has no arithmetic for"
     if not shutil.which("cc"):
         without["clock_back"] = "there is no compiler"
     return without
