@@ -23,6 +23,7 @@ from scipy import stats
 
 from fixtures.bench.latency import grid_for
 from fixtures.bench.pairs import Pairing, Side, ready
+from fixtures.bench.plan import plan
 from fixtures.bench.stage import Settings, Stage
 from fixtures.judge.pairs import percent
 from fixtures.matrix import load_matrix
@@ -47,13 +48,14 @@ GROUP = 40  # launches of the same two zygotes: those of a session, screens incl
 WHOLE_SESSIONS = 400
 
 
-def measure(pairing, number, rounds, levels=LEVELS):
+def measure(pairing, number, levels=LEVELS):
     """Launch `number`: {"stock": rounds, level: rounds of the optimised model slowed by that share}.
 
     In each turn stock has one round, and so has every level; which is first alternates with the turn, and with the
     launch as in the gate. The levels' order rotates: the first to be timed after stock finds its weights in the caches.
+    Each has as much time as a side has in a launch of the gate, and so about as many rounds.
     """
-    sides = {}
+    sides, table = {}, plan()["pairs"]
     try:
         for mine in (True, False) if number % 2 == 0 else (False, True):
             sides[mine] = Side(pairing.mine() if mine else pairing.theirs())
@@ -62,12 +64,14 @@ def measure(pairing, number, rounds, levels=LEVELS):
             for _ in range(WARMUP):
                 side.timed(**pairing.ask)
         found = {"stock": [], **{level: [] for level in levels}}
-        for turn in range(rounds):
+        turn, end = 0, time.monotonic() + table["seconds"] / 2 * len(found)
+        while turn < table["rounds"] or (time.monotonic() < end and turn < table["most"]):
             first = turn % len(levels)
             for mine in (True, False) if (turn + number) % 2 == 0 else (False, True):
                 for level in (*levels[first:], *levels[:first]) if mine else ("stock",):
                     _slow(sides[mine], level if mine else 0.0)  # the same is done to both sides
                     found[level].append(sides[mine].timed(**pairing.ask))
+            turn += 1
         return found
     finally:
         for side in sides.values():
@@ -95,15 +99,13 @@ def _collect_group(cell, neighbour, group, numbers, launches, out):
     stage = Stage(Settings(layout=0, faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}}))
     try:
         pairing = Pairing(stage, cell, grid_for(cell), layouts=1)
-        # About as many as a launch of the gate has time for.
-        rounds = 6 if stage.weights_for(cell.model, "cpu").trained else 12
         pairing.launch(0)  # imports both stacks
         with _Neighbour(neighbour), out.open("a") as file:
             start = time.monotonic()
             pairing.launch(0)  # as the gate makes it, of one level
             seconds = time.monotonic() - start
             for number in numbers:
-                launch = measure(pairing, number, rounds)
+                launch = measure(pairing, number)
                 record = {"cell": cell.id, "neighbour": neighbour, "group": group, "seconds": seconds, "launch": launch}
                 file.write(json.dumps(record) + "\n")
                 file.flush()
