@@ -22,6 +22,8 @@ from fixtures.judge.pairs import (
     launch_ratios,
     of_metric,
     spread_of,
+    statistics_of,
+    within_time,
     without_order,
 )
 from fixtures.pairing import share_of_suspect
@@ -56,16 +58,23 @@ class Launch:
         return self.ratios(level)["decode"]
 
 
-def gate(reference, launches, bound, alpha):
-    """(whether launches show it slower, how many it took) for [launch_ratios] in the order they were made."""
-    references = {"decode": reference}
-    launches = [{name: launch[name] for name in ("decode", "pace")} for launch in launches]
+def gate(references, launches, bound, alpha):
+    """(whether launches show the decode slower, how many it took) for [launch_ratios] in the order they were made.
+
+    `references` {statistic of the decode: Reference}.
+    """
+    launches = [of_decode(launch) for launch in launches]
     for look in (look for look in bound["looks"] if look <= len(launches)):
         seen = launches[:look]
-        found = decision(column(seen, "decode"), *held_against(seen, references, bound)["decode"], alpha)
+        found = decision(*held_against(seen, references, bound)["decode"], alpha)
         if found is not None or hopeless(seen, references, bound):
             return found == "slower", look
     return False, len(launches)
+
+
+def of_decode(launch):
+    """launch_ratios without the prefill, which these sessions do not time."""
+    return {key: value for key, value in launch.items() if not key.startswith("prefill")}
 
 
 def stored(rule, before, after):
@@ -87,9 +96,10 @@ class Sessions:
 
     def __init__(self, launches, generator):
         self.launches, self.generator = launches, generator
-        self.bound = of_metric(bounds()["pairs"], "decode")
+        seconds = float(np.median([launch.seconds for launch in launches]))
+        self.bound = within_time(of_metric(bounds()["pairs"], "decode"), seconds)
         self.groups = sorted({launch.group for launch in launches})
-        self.most = min(self.bound["looks"][-1], int(self.bound["seconds"] / np.median([x.seconds for x in launches])))
+        self.most = self.bound["looks"][-1]
         self._ratios = {}
 
     def _of(self, level, group):
@@ -131,7 +141,7 @@ class Sessions:
         return drawn[0], drawn[-1]
 
     def _asked(self, level, then, now):
-        """(the Reference that was accepted, whether the cell is a suspect, launches that confirm) of one cell."""
+        """(the References that were accepted, whether the cell is a suspect, launches that confirm) of one cell."""
         accepted = estimate_of(self._drawn("0.0", then, ACCEPTED), self.bound["settled"])
         # The run's own rounds stand for a launch of either order; then come a few launches, and those that decide.
         few = 2 + self.bound["closer"][-1][0]
@@ -140,8 +150,8 @@ class Sessions:
         looks = [([own], self.bound["suspect"])]
         looks += [(drawn[2 : 2 + count], rise) for count, rise in self.bound["closer"]]
         for seen, rise in looks:
-            held = accepted.at_pace_of(seen, self.bound)
-            suspect = suspect and np.mean(column(seen, "decode")) - held.log_ratio + held.shift > math.log1p(rise)
+            ratios, held, _ = held_against([of_decode(one) for one in seen], accepted, self.bound)["decode"]
+            suspect = suspect and np.mean(ratios) - held.log_ratio + held.shift > math.log1p(rise)
         return accepted, suspect, drawn[few:]
 
     def _alpha(self, suspects):
@@ -185,11 +195,17 @@ class Sessions:
 
 
 def estimate_of(launches, settled):
-    """The Reference that these launch_ratios would be accepted as; pairs of zygotes spread by `settled`."""
-    steady = without_order(column(launches, "decode"))
-    error = error_of_median(spread_of(steady), len(steady))
-    error = math.hypot(error, error_of_layouts(settled, len(steady), 1))
-    return Reference(float(np.median(steady)), error, settled, pace=float(np.median(column(launches, "pace"))))
+    """{statistic of the decode: Reference} that these launch_ratios would be accepted as.
+
+    Pairs of zygotes spread by `settled`.
+    """
+    found, pace = {}, float(np.median(column(launches, "pace")))
+    for key in statistics_of([of_decode(launch) for launch in launches]):
+        steady = without_order(column(launches, key))
+        error = error_of_median(spread_of(steady), len(steady))
+        error = math.hypot(error, error_of_layouts(settled, len(steady), 1))
+        found[key] = Reference(float(np.median(steady)), error, settled, pace=pace)
+    return found
 
 
 def evaluated(launches, levels, generator, resamples=20):

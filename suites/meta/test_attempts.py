@@ -15,10 +15,10 @@ from fixtures.worker.endings import DEVICE_LOST_MARKS, Ending, WorkerEnded, clas
 from suites.meta.inner import generation, nodes, plant, run_suite
 
 DIES, DIES_ONCE, LOSES_DEVICE, AFTERWARDS = CELLS = [
-    "opt-6.7b-fp32-cpu-single",
-    "opt-30b-fp32-cpu-single",
     "llama-2-7b-fp32-cpu-single",
     "llama-2-13b-fp32-cpu-single",
+    "opt-6.7b-fp32-cpu-single",
+    "opt-30b-fp32-cpu-single",
 ]
 PLANTED = {DIES: "sigkill", DIES_ONCE: "sigkill_once", LOSES_DEVICE: "device_lost"}
 # No device of this project's hosts can be lost: the exception and the probe that fails after it are planted.

@@ -8,10 +8,10 @@ from suites.meta.inner import generation, latency, nodes, run_suite
 from suites.meta.test_cli import refused
 
 SAME, SLOWER, MISSING, ELSEWHERE = CELLS = [
-    "opt-6.7b-fp32-cpu-single",
-    "opt-30b-fp32-cpu-single",
     "llama-2-7b-fp32-cpu-single",
     "llama-2-13b-fp32-cpu-single",
+    "opt-6.7b-fp32-cpu-single",
+    "opt-30b-fp32-cpu-single",
 ]
 GRID = {"beam": "1", "output": "8", "iter": "5"}  # by the environment, as the specification's scripts have it
 VARIANT = "@b1-bs1-in32-out8"

@@ -43,11 +43,23 @@ def launched(decodes, pace=0.0):
 def test_a_launch_compares_the_quickest_of_each_position():
     noisy = [*rounds(0.1, 0.01, 1), {"total": 9.0, "tokens": [0.1, 0.11, 5.0, 5.01, 5.02]}]
     found = pairs.launch_ratios(noisy, rounds(0.05, 0.005))
-    assert found == pytest.approx({"prefill": math.log(2), "decode": math.log(2), "pace": math.log(0.02)})
+    twice = dict.fromkeys(("prefill", "prefill_typical", "decode", "decode_typical"), math.log(2))
+    assert found == pytest.approx(twice | {"pace": math.log(0.02)})
 
 
 def test_one_token_has_a_prefill_and_no_decode():
-    assert set(pairs.launch_ratios(rounds(0.1, 0.01, tokens=1), rounds(0.1, 0.01, tokens=1))) == {"prefill", "pace"}
+    found = pairs.launch_ratios(rounds(0.1, 0.01, tokens=1), rounds(0.1, 0.01, tokens=1))
+    assert set(found) == {"prefill", "prefill_typical", "pace"}
+
+
+def test_the_typical_token_is_held_against_that_of_the_round_beside():
+    """A machine that gets slower by half from round to round leaves it where it is."""
+    pace = [1.0, 1.5, 2.25]
+    mine, theirs = ([rounds(0.1 * p, 0.01 * s * p, 1)[0] for p in pace] for s in (1.1, 1.0))
+    assert pairs.launch_ratios(mine, theirs)["decode_typical"] == pytest.approx(math.log(1.1))
+    no_quiet_moment = pairs.launch_ratios([mine[1], mine[1], mine[2]], theirs)
+    assert no_quiet_moment["decode"] == pytest.approx(math.log(1.1 * 1.5))
+    assert no_quiet_moment["decode_typical"] == pytest.approx(math.log(1.1))
 
 
 # -- many launches ----
@@ -73,12 +85,14 @@ def test_few_launches_can_detect_nothing():
 
 @pytest.mark.parametrize(("slower", "least"), [(0.03, 0.95), (0.02, 0.80)])
 def test_a_slowdown_is_caught_as_often_as_it_should(slower, least):
-    caught = np.mean([gate(SIDE_BY_SIDE, launched(drawn(slower, 33, seed)), BOUND, ALPHA)[0] for seed in range(400)])
+    caught = np.mean(
+        [gate({"decode": SIDE_BY_SIDE}, launched(drawn(slower, 33, seed)), BOUND, ALPHA)[0] for seed in range(400)]
+    )
     assert caught >= least
 
 
 def test_identical_code_raises_no_alarm_and_is_dismissed_early():
-    answers = [gate(SIDE_BY_SIDE, launched(drawn(0.0, 33, seed)), BOUND, ALPHA) for seed in range(400)]
+    answers = [gate({"decode": SIDE_BY_SIDE}, launched(drawn(0.0, 33, seed)), BOUND, ALPHA) for seed in range(400)]
     assert not any(slower for slower, _ in answers)
     assert np.mean([count for _, count in answers]) < 8
 
