@@ -53,10 +53,6 @@ class Launch:
         """launch_ratios to stock."""
         return launch_ratios(self.rounds[level], self.rounds["stock"])
 
-    def ratio(self, level):
-        """Log-ratio of the decode to stock."""
-        return self.ratios(level)["decode"]
-
 
 def gate(references, launches, bound, alpha):
     """(whether launches show the decode slower, how many it took) for [launch_ratios] in the order they were made.

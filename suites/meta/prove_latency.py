@@ -25,7 +25,7 @@ from fixtures.bench.latency import grid_for
 from fixtures.bench.pairs import Pairing, Side, ready
 from fixtures.bench.plan import plan
 from fixtures.bench.stage import Settings, Stage
-from fixtures.judge.pairs import percent
+from fixtures.judge.pairs import TYPICAL, percent
 from fixtures.matrix import load_matrix
 from suites.meta.arithmetic import PRECISIONS
 from suites.meta.latency_rules import RULES, Launch, Sessions, evaluated
@@ -164,21 +164,28 @@ def _rate(rate, low, high):
     return f"{rate:.1%} [{low:.0%}, {high:.0%}]"
 
 
+def _within(ratios):
+    """Robust deviation of log-ratios by launch within each order of starting."""
+    return np.mean([stats.median_abs_deviation(ratios[place::2], scale="normal") for place in (0, 1)])
+
+
 def notes(groups):
     """A line for each cell and neighbour: how the launches spread, and how many whole sessions cried wolf."""
     for (cell, neighbour), (launches, _, _) in groups.items():
         sessions = Sessions(launches, np.random.default_rng(SEED))
-        ratios = np.array([launch.ratio("0.0") for launch in launches])
+        ratios, typical = (
+            np.array([launch.ratios("0.0")[key] for launch in launches]) for key in ("decode", "decode" + TYPICAL)
+        )
         orders = [np.median(ratios[place::2]) for place in (0, 1)]
-        within = [stats.median_abs_deviation(ratios[place::2], scale="normal") for place in (0, 1)]
         alarms = sessions.alarms(WHOLE_SESSIONS)
         lie = ", ".join(f"{percent(offset):+.1f}" for offset in sessions.offsets())
         pace = ", ".join(f"{percent(slower):.0f}" for slower in sessions.paces())
         yield (
             f"{cell}, {'bursty' if neighbour else 'no'} neighbour: {len(launches)} launches in {len(sessions.groups)} "
             f"groups, which lie at {lie} %, where stock takes {pace} % more than in the quickest, spread "
-            f"{np.mean(within):.2%}, {abs(orders[0] - orders[1]):.2%} between the orders of starting, at most "
-            f"{sessions.most} in the time of a suspect; {sessions.suspects():.1%} of identical cells suspect; "
+            f"{_within(ratios):.2%} (typical tokens {_within(typical):.2%}), {abs(orders[0] - orders[1]):.2%} between "
+            f"the orders of starting, at most {sessions.most} in the time of a suspect; {sessions.suspects():.1%} of "
+            f"identical cells suspect; "
             f"{alarms} of {WHOLE_SESSIONS} sessions of identical code raise an alarm"
             f"{'; accepted and judged by the same processes' if len(sessions.groups) == 1 else ''}"
         )
