@@ -43,7 +43,7 @@ RULES = {
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """One measured launch: `rounds` {"stock": rounds, level: rounds}, seconds for one level, and its group."""
+    """One measured launch: its group, seconds for one level, and `rounds` as prove_latency.measure gives them."""
 
     group: int
     seconds: float
@@ -51,7 +51,7 @@ class Launch:
 
     def ratios(self, level):
         """launch_ratios to stock."""
-        return launch_ratios(self.rounds[level], self.rounds["stock"])
+        return launch_ratios(self.rounds[level], self.rounds["stock"][level])
 
 
 def gate(references, launches, bound, alpha):

@@ -49,11 +49,10 @@ WHOLE_SESSIONS = 400
 
 
 def measure(pairing, number, levels=LEVELS):
-    """Launch `number`: {"stock": rounds, level: rounds of the optimised model slowed by that share}.
+    """Launch `number`: {level: rounds of the optimised model slowed by that share, "stock": {level: rounds beside}}.
 
-    In each turn stock has one round, and so has every level; which is first alternates with the turn, and with the
-    launch as in the gate. The levels' order rotates: the first to be timed after stock finds its weights in the caches.
-    Each has as much time as a side has in a launch of the gate, and so about as many rounds.
+    Each level has a launch of the gate within this one: its time, and its order of rounds. The levels take turns after
+    every round of both sides, and which of them comes first rotates.
     """
     sides, table = {}, plan()["pairs"]
     try:
@@ -63,14 +62,14 @@ def measure(pairing, number, levels=LEVELS):
         for side in sides.values():
             for _ in range(WARMUP):
                 side.timed(**pairing.ask)
-        found = {"stock": [], **{level: [] for level in levels}}
-        turn, end = 0, time.monotonic() + table["seconds"] / 2 * len(found)
+        found = {**{level: [] for level in levels}, "stock": {level: [] for level in levels}}
+        turn, end = 0, time.monotonic() + table["seconds"] * len(levels)
         while turn < table["rounds"] or (time.monotonic() < end and turn < table["most"]):
             first = turn % len(levels)
-            for mine in (True, False) if (turn + number) % 2 == 0 else (False, True):
-                for level in (*levels[first:], *levels[:first]) if mine else ("stock",):
+            for place, level in enumerate((*levels[first:], *levels[:first])):
+                for mine in (True, False) if (place + number) % 2 == 0 else (False, True):
                     _slow(sides[mine], level if mine else 0.0)  # the same is done to both sides
-                    found[level].append(sides[mine].timed(**pairing.ask))
+                    (found if mine else found["stock"])[level].append(sides[mine].timed(**pairing.ask))
             turn += 1
         return found
     finally:

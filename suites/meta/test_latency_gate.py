@@ -17,6 +17,7 @@ from suites.meta.inner import latency, nodes, plant, run_suite
 CELL = "opt-6.7b-fp32-cpu-single"
 GRID = {"beam": "1", "output": "12", "iter": "4"}
 LAUNCHES = 8
+MOST_LAUNCHES = 40
 LEAST = 1e-9  # a slowdown that is none
 
 
@@ -84,21 +85,26 @@ def test_the_lines_of_the_specifications_scripts_are_printed(slowed):
 
 
 def test_a_planted_slowdown_is_measured_for_what_it_is():
-    """The proof of the gate in short: a busy loop of a tenth of each step, and none, in the same launches."""
+    """The proof of the gate in short: a busy loop of a tenth of each step, and none, in the same launches.
+
+    There are as many as the noise of this machine makes necessary.
+    """
     cell = next(cell for cell in load_matrix().all_cells() if cell.id == CELL)
     stage = Stage(Settings(faults={CELL: {"fault_after": "suites.meta.latency_faults:slowed"}}))
+    seen, ratios = {}, {LEAST: [], 0.1: []}
     try:
         pairing = Pairing(stage, cell, grid_for(cell), layouts=1)
         pairing.launch(0)  # imports both stacks
-        launches = [prove_latency.measure(pairing, number, levels=(0.0, LEAST, 0.1)) for number in range(6)]
+        while not seen or (max(one.error for one in seen.values()) > 0.01 and len(ratios[LEAST]) < MOST_LAUNCHES):
+            launch = prove_latency.measure(pairing, len(ratios[LEAST]), levels=(0.0, *ratios))
+            for level, values in ratios.items():
+                values.append(launch_ratios(launch[level], launch[0.0])["decode_typical"])
+            if len(ratios[LEAST]) >= LAUNCHES:
+                seen = {level: estimate(values) for level, values in ratios.items()}
     finally:
         stage.close()
-    seen = {
-        level: math.expm1(estimate([launch_ratios(one[level], one[0.0])["decode"] for one in launches]).median)
-        for level in (LEAST, 0.1)
-    }
-    assert abs(seen[LEAST]) < 0.04
-    assert 0.06 < seen[0.1] < 0.14
+    assert abs(math.expm1(seen[LEAST].median)) < 0.04
+    assert 0.06 < math.expm1(seen[0.1].median) < 0.14
 
 
 def test_a_stack_beside_itself_is_as_fast_and_as_close(tmp_path):
