@@ -154,7 +154,8 @@ def test_solved_examples_do_not_depend_on_what_was_asked_before(stage, tmp_path,
     asked = Questions(tuple(chosen((TASK,), TASK, TASK, None, 1)), 12, tmp_path)  # two questions of each side
     measured = measure_accuracy(stage, MINE, asked)
     mine, theirs = measured.tasks[TASK]
-    assert mine.digest == theirs.digest == measured.stock[TASK].digest
+    others = theirs, *measured.stock.values()  # stock in the cell's own precision, where that is not the reference's
+    assert {scores.digest for scores in others} == {mine.digest}
     assert mine.digest != measure_accuracy(stage, MINE, questions(kept, limit=12)).tasks[TASK][0].digest
 
 
