@@ -1,0 +1,54 @@
+"""Which statistic of a launch counts, and when launches are looked at where there is no time for all of them."""
+
+import types
+
+import pytest
+
+from fixtures.bench.pairs import Pairing
+from fixtures.judge import pairs
+from fixtures.judge.pairs import Reference
+from suites.meta.test_pairs_judge import BOUND, SIDE_BY_SIDE, drawn
+
+
+@pytest.mark.parametrize(("least", "typical", "chosen"), [(0.05, 0.01, "decode_typical"), (0.01, 0.05, "decode")])
+def test_of_the_two_statistics_of_a_launch_the_sharper_one_counts(least, typical, chosen):
+    seen = zip(drawn(0.0, 22, 1, least), drawn(0.03, 22, 2, typical), strict=True)
+    launches = [{"decode": one, "decode_typical": other, "pace": 0.0} for one, other in seen]
+    references = dict.fromkeys(("decode", "decode_typical"), SIDE_BY_SIDE)
+    assert pairs.sharper(launches, "decode", references) == chosen
+    # What was accepted of one alone is held against that one, and few launches by what was accepted.
+    assert pairs.sharper(launches, "decode", {"decode": SIDE_BY_SIDE}) == "decode"
+    assert pairs.sharper(launches[:4], "decode", references | {"decode": Reference(0.0, 0.01)}) == "decode_typical"
+    [line] = pairs.pair_lines(launches, references, BOUND, 0.05)
+    assert (line.verdict == "FAIL") is (chosen == "decode_typical")
+    assert ("by typical tokens" in line.measured) is (chosen == "decode_typical")
+
+
+@pytest.mark.parametrize(("seconds", "looks", "rejects"), [
+    (1.5, BOUND["looks"], BOUND["rejects"]),
+    (2.1, [6, 10, 16, 22, 27], [22, 27]),
+    (4.0, [6, 10, 14], [10, 14]),
+    (9.0, [6], [6]),
+])  # fmt: skip
+def test_the_last_looks_are_where_time_is_up(seconds, looks, rejects):
+    bound = pairs.within_time(BOUND, seconds)
+    assert (bound["looks"], bound["rejects"]) == (looks, rejects)
+    assert bound["spent"] == BOUND["spent"][-len(rejects) :]
+
+
+def test_launches_that_take_long_are_decided_when_time_is_up(monkeypatch):
+    clock = [0.0]
+
+    def launch(number):
+        clock[0] += 3.0
+        return {"prefill": 0.0, "decode": 0.1 + 0.001 * number, "pace": 0.0}
+
+    pair = Pairing.__new__(Pairing)
+    pair.conditions, pair.cell = [], types.SimpleNamespace(id="a cell")
+    pair.stage = types.SimpleNamespace(announce=lambda text: None)
+    pair._import, pair._launched = lambda number: None, launch
+    monkeypatch.setattr("fixtures.bench.pairs.time.monotonic", lambda: clock[0])
+    launches, bound = pair.until_decided(BOUND, 0.01, {})
+    assert len(launches) in bound["rejects"]
+    assert clock[0] <= BOUND["seconds"]
+    assert pairs.pair_lines(launches, {}, bound, 0.01)[1].verdict == "FAIL"
