@@ -52,6 +52,11 @@ def test_one_token_has_a_prefill_and_no_decode():
     assert set(found) == {"prefill", "prefill_typical", "pace"}
 
 
+def test_steps_that_a_clock_cannot_resolve_give_no_decode():
+    found = pairs.launch_ratios(rounds(0.1, 0.0), rounds(0.1, 0.0))
+    assert set(found) == {"prefill", "prefill_typical", "pace"}
+
+
 def test_the_typical_token_is_held_against_that_of_the_round_beside():
     """A machine that gets slower by half from round to round leaves it where it is."""
     pace = [1.0, 1.5, 2.25]
