@@ -11,17 +11,15 @@ import numpy as np
 from scipy import stats
 
 from fixtures.judge.bounds import bounds
+from fixtures.judge.launches import error_of_median, launch_ratios, spread_of
 from fixtures.judge.pairs import (
     Reference,
     column,
     decision,
     error_of_layouts,
-    error_of_median,
     held_against,
     hopeless,
-    launch_ratios,
     of_metric,
-    spread_of,
     statistics_of,
     within_time,
     without_order,

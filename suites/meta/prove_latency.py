@@ -11,6 +11,7 @@ would have made of them is drawn in suites.meta.latency_rules.
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -22,10 +23,11 @@ import numpy as np
 from scipy import stats
 
 from fixtures.bench.latency import grid_for
-from fixtures.bench.pairs import Pairing, Side, ready
+from fixtures.bench.pairs import Pairing, wants_more
 from fixtures.bench.plan import plan
 from fixtures.bench.stage import Settings, Stage
-from fixtures.judge.pairs import TYPICAL, percent
+from fixtures.judge.launches import TYPICAL
+from fixtures.judge.pairs import percent
 from fixtures.matrix import load_matrix
 from suites.meta.arithmetic import PRECISIONS
 from suites.meta.latency_rules import RULES, Launch, Sessions, evaluated
@@ -45,36 +47,39 @@ while os.getppid() == parent:
 SEED = 11
 WARMUP = 3  # calls, by which the busy loop is calibrated, too
 GROUP = 40  # launches of the same two zygotes: those of a session, screens included
+GATES = 4  # launches as the gate makes them, by which their time is known
 WHOLE_SESSIONS = 400
 
 
-def measure(pairing, number, levels=LEVELS):
-    """Launch `number`: {level: rounds of the optimised model slowed by that share, "stock": {level: rounds beside}}.
+def measure(pairing, number, lanes, levels=LEVELS):
+    """Launches from `number` on, one on each of `lanes`.
+
+    Each is {level: rounds of the optimised model slowed by that share, "stock": {level: rounds beside}}.
 
     Each level has a launch of the gate within this one: its time, and its order of rounds. The levels take turns after
     every round of both sides, and which of them comes first rotates.
     """
-    sides, table = {}, plan()["pairs"]
-    try:
-        for mine in (True, False) if number % 2 == 0 else (False, True):
-            sides[mine] = Side(pairing.mine() if mine else pairing.theirs())
-        ready(sides.values(), pairing.cores)
-        for side in sides.values():
-            for _ in range(WARMUP):
-                side.timed(**pairing.ask)
-        found = {**{level: [] for level in levels}, "stock": {level: [] for level in levels}}
-        turn, end = 0, time.monotonic() + table["seconds"] * len(levels)
-        while turn < table["rounds"] or (time.monotonic() < end and turn < table["most"]):
-            first = turn % len(levels)
-            for place, level in enumerate((*levels[first:], *levels[:first])):
-                for mine in (True, False) if (place + number) % 2 == 0 else (False, True):
-                    _slow(sides[mine], level if mine else 0.0)  # the same is done to both sides
-                    (found if mine else found["stock"])[level].append(sides[mine].timed(**pairing.ask))
-            turn += 1
-        return found
-    finally:
-        for side in sides.values():
-            side.model.close()
+    return pairing.played(number, lanes, functools.partial(_levels, ask=pairing.ask, levels=levels, lanes=len(lanes)))
+
+
+def _levels(mine, theirs, mine_first, ask, levels, lanes):
+    table = plan()["pairs"]
+    for side in (mine, theirs):
+        for _ in range(WARMUP):
+            side.timed(**ask)
+    found = {**{level: [] for level in levels}, "stock": {level: [] for level in levels}}
+    turn, start = 0, time.monotonic()
+    longest = table["longest"] * lanes
+    while wants_more(
+        found[levels[0]], found["stock"][levels[0]], (time.monotonic() - start) / len(levels), table, longest
+    ):
+        first = turn % len(levels)
+        for place, level in enumerate((*levels[first:], *levels[:first])):
+            for slowed in (True, False) if (place % 2 == 0) is mine_first else (False, True):
+                _slow(mine if slowed else theirs, level if slowed else 0.0)  # the same is done to both sides
+                (found if slowed else found["stock"])[level].append((mine if slowed else theirs).timed(**ask))
+        turn += 1
+    return found
 
 
 def _slow(side, share):
@@ -98,17 +103,21 @@ def _collect_group(cell, neighbour, group, numbers, launches, out):
     stage = Stage(Settings(layout=0, faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}}))
     try:
         pairing = Pairing(stage, cell, grid_for(cell), layouts=1)
-        pairing.launch(0)  # imports both stacks
+        pairing.count(2)  # imports both stacks
         with _Neighbour(neighbour), out.open("a") as file:
+            pairing.count(2)  # tells how many lanes there are
             start = time.monotonic()
-            pairing.launch(0)  # as the gate makes it, of one level
-            seconds = time.monotonic() - start
-            for number in numbers:
-                launch = measure(pairing, number)
-                record = {"cell": cell.id, "neighbour": neighbour, "group": group, "seconds": seconds, "launch": launch}
-                file.write(json.dumps(record) + "\n")
+            pairing.count(GATES)
+            seconds = (time.monotonic() - start) / GATES
+            left = list(numbers)
+            while left:
+                lanes = pairing.lanes()[: len(left)]
+                for number, launch in zip(left, measure(pairing, left[0], lanes), strict=False):
+                    record = {"cell": cell.id, "neighbour": neighbour, "group": group, "seconds": seconds}
+                    file.write(json.dumps(record | {"lanes": len(lanes), "launch": launch}) + "\n")
+                    print(f"[{cell.id} {'busy' if neighbour else 'quiet'} {number + 1}/{launches}]", file=sys.stderr)
                 file.flush()
-                print(f"[{cell.id} {'busy' if neighbour else 'quiet'} {number + 1}/{launches}]", file=sys.stderr)
+                left = left[len(lanes) :]
     finally:
         stage.close()
 

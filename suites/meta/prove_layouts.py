@@ -14,7 +14,8 @@ from fixtures.bench.against import Other
 from fixtures.bench.latency import grid_for
 from fixtures.bench.pairs import Pairing
 from fixtures.bench.stage import Settings, Stage
-from fixtures.judge.pairs import METRICS, column, percent, without_order
+from fixtures.judge.launches import METRICS
+from fixtures.judge.pairs import column, percent, without_order
 from fixtures.matrix import load_matrix
 
 

@@ -9,7 +9,8 @@ import pytest
 from fixtures.bench.latency import grid_for
 from fixtures.bench.pairs import Pairing
 from fixtures.bench.stage import Settings, Stage
-from fixtures.judge.pairs import estimate, launch_ratios
+from fixtures.judge.launches import launch_ratios
+from fixtures.judge.pairs import estimate
 from fixtures.matrix import load_matrix
 from suites.meta import prove_latency
 from suites.meta.inner import latency, nodes, plant, run_suite
@@ -94,11 +95,11 @@ def test_a_planted_slowdown_is_measured_for_what_it_is():
     seen, ratios = {}, {LEAST: [], 0.1: []}
     try:
         pairing = Pairing(stage, cell, grid_for(cell), layouts=1)
-        pairing.launch(0)  # imports both stacks
+        pairing.count(2)  # imports both stacks
         while not seen or (max(one.error for one in seen.values()) > 0.01 and len(ratios[LEAST]) < MOST_LAUNCHES):
-            launch = prove_latency.measure(pairing, len(ratios[LEAST]), levels=(0.0, *ratios))
-            for level, values in ratios.items():
-                values.append(launch_ratios(launch[level], launch[0.0])["decode_typical"])
+            for launch in prove_latency.measure(pairing, len(ratios[LEAST]), pairing.lanes(), levels=(0.0, *ratios)):
+                for level, values in ratios.items():
+                    values.append(launch_ratios(launch[level], launch[0.0])["decode_typical"])
             if len(ratios[LEAST]) >= FEW:
                 seen = {level: estimate(values) for level, values in ratios.items()}
     finally:

@@ -39,14 +39,14 @@ def test_the_last_looks_are_where_time_is_up(seconds, looks, rejects):
 def test_launches_that_take_long_are_decided_when_time_is_up(monkeypatch):
     clock = [0.0]
 
-    def launch(number):
-        clock[0] += 3.0
-        return {"prefill": 0.0, "decode": 0.1 + 0.001 * number, "pace": 0.0}
+    def launch(number, lanes):
+        clock[0] += 6.0
+        return [{"prefill": 0.0, "decode": 0.1 + 0.001 * (number + place), "pace": 0.0} for place in range(len(lanes))]
 
     pair = Pairing.__new__(Pairing)
     pair.conditions, pair.cell = [], types.SimpleNamespace(id="a cell")
     pair.stage = types.SimpleNamespace(announce=lambda text: None)
-    pair._import, pair._launched = lambda number: None, launch
+    pair.import_for, pair.lanes, pair._launched = lambda number: None, lambda: [{0}, {1}], launch
     monkeypatch.setattr("fixtures.bench.pairs.time.monotonic", lambda: clock[0])
     launches, bound = pair.until_decided(BOUND, 0.01, {})
     assert len(launches) in bound["rejects"]

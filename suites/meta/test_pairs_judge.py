@@ -11,6 +11,7 @@ from fixtures.bench.latency import Latency
 from fixtures.judge import pairs
 from fixtures.judge.bounds import bounds
 from fixtures.judge.latency import counted
+from fixtures.judge.launches import METRICS
 from fixtures.judge.pairs import Reference
 from fixtures.pairing import FIXED, PairedLaunches, Way, ratio_metrics, references_of, share_of, share_of_suspect
 from suites.meta.latency_rules import gate
@@ -35,36 +36,6 @@ def drawn(slower, count, seed=0, spread=SPREAD):
 def launched(decodes, pace=0.0):
     """[launch_ratios] of launches that have these log-ratios, while the machine has this pace."""
     return [{"decode": value, "pace": pace} for value in decodes]
-
-
-# -- one launch ----
-
-
-def test_a_launch_compares_the_quickest_of_each_position():
-    noisy = [*rounds(0.1, 0.01, 1), {"total": 9.0, "tokens": [0.1, 0.11, 5.0, 5.01, 5.02]}]
-    found = pairs.launch_ratios(noisy, rounds(0.05, 0.005))
-    twice = dict.fromkeys(("prefill", "prefill_typical", "decode", "decode_typical"), math.log(2))
-    assert found == pytest.approx(twice | {"pace": math.log(0.02)})
-
-
-def test_one_token_has_a_prefill_and_no_decode():
-    found = pairs.launch_ratios(rounds(0.1, 0.01, tokens=1), rounds(0.1, 0.01, tokens=1))
-    assert set(found) == {"prefill", "prefill_typical", "pace"}
-
-
-def test_steps_that_a_clock_cannot_resolve_give_no_decode():
-    found = pairs.launch_ratios(rounds(0.1, 0.0), rounds(0.1, 0.0))
-    assert set(found) == {"prefill", "prefill_typical", "pace"}
-
-
-def test_the_typical_token_is_held_against_that_of_the_round_beside():
-    """A machine that gets slower by half from round to round leaves it where it is."""
-    pace = [1.0, 1.5, 2.25]
-    mine, theirs = ([rounds(0.1 * p, 0.01 * s * p, 1)[0] for p in pace] for s in (1.1, 1.0))
-    assert pairs.launch_ratios(mine, theirs)["decode_typical"] == pytest.approx(math.log(1.1))
-    no_quiet_moment = pairs.launch_ratios([mine[1], mine[1], mine[2]], theirs)
-    assert no_quiet_moment["decode"] == pytest.approx(math.log(1.1 * 1.5))
-    assert no_quiet_moment["decode_typical"] == pytest.approx(math.log(1.1))
 
 
 # -- many launches ----
@@ -156,7 +127,7 @@ def test_what_another_pace_of_the_machine_may_do_to_a_ratio_is_no_slowdown(pace,
 @pytest.mark.parametrize(("pace", "slower", "over"), [(0.3, 0.05, True), (0.3, 0.3, False), (0.05, 0.02, False)])
 def test_launches_of_quite_another_pace_end_at_the_first_look_unless_they_are_slower_than_that(pace, slower, over):
     launches = [one | {"prefill": 0.0} for one in launched(drawn(slower, 6), pace)]
-    references = dict.fromkeys(pairs.METRICS, Reference(pace=0.0))
+    references = dict.fromkeys(METRICS, Reference(pace=0.0))
     assert pairs.finished(launches, references, BOUND, ALPHA) is over
     assert not pairs.finished(launches[:5], references, BOUND, ALPHA)
     if over:
@@ -316,14 +287,6 @@ def test_launches_in_few_layouts_have_to_be_slower_by_more():
     assert pairs.decision(seen, few, BOUND, alpha) is None
 
 
-def test_the_devices_own_clock_counts_where_both_sides_have_it():
-    host, device = rounds(0.1, 0.01), rounds(0.1, 0.02)
-    both = [{**seen, "device": other["tokens"]} for seen, other in zip(host, device, strict=True)]
-    assert pairs.launch_ratios(both, host)["decode"] == pytest.approx(0.0)
-    plain = [{**seen, "device": seen["tokens"]} for seen in host]
-    assert pairs.launch_ratios(both, plain)["decode"] == pytest.approx(math.log(2))
-
-
 def test_who_started_first_is_no_slowdown():
     order = [0.02, -0.02] * 16 + [0.02]
     values = [a + b for a, b in zip(order, drawn(0.0, 33, spread=0.002), strict=True)]
@@ -340,7 +303,7 @@ def test_removing_the_order_costs_at_most_what_the_bounds_leave_for_it(launches,
 
 
 def test_suspects_share_the_runs_false_alarms_however_many_they_are():
-    shares = [len(pairs.METRICS) * share_of_suspect(0.01, number) for number in range(1, 1000)]
+    shares = [len(METRICS) * share_of_suspect(0.01, number) for number in range(1, 1000)]
     assert sum(shares) < 0.01
     assert shares[0] == pytest.approx(0.005)
     assert sorted(shares, reverse=True) == shares
