@@ -39,6 +39,13 @@ def test_the_p_that_is_looked_up_is_that_of_scipy(decimals):
             assert pairs.p_above(values, limit) == pytest.approx(known, rel=1e-9, abs=1e-15)
 
 
+@pytest.mark.parametrize(
+    "values", [[2.0], [3.0, 1.0], [5.0, -1.0, 2.0], drawn(0.0, 22), drawn(0.0, 33), [0.0, np.nan, 1.0]]
+)
+def test_the_middle_is_the_median(values):
+    np.testing.assert_equal(pairs.middle_of(values), np.median(values))
+
+
 @pytest.mark.parametrize(("seconds", "looks", "rejects"), [
     (1.5, BOUND["looks"], BOUND["rejects"]),
     (2.1, [6, 10, 16, 22, 27], [22, 27]),
