@@ -142,13 +142,15 @@ class Sessions:
         # The run's own rounds stand for a launch of either order; then come a few launches, and those that decide.
         few = 2 + self.bound["closer"][-1][0]
         drawn = self._drawn(level, now, few + self.most)
-        suspect, own = True, drawn[int(self.generator.integers(2))]
+        own = drawn[int(self.generator.integers(2))]
         looks = [([own], self.bound["suspect"])]
         looks += [(drawn[2 : 2 + count], rise) for count, rise in self.bound["closer"]]
-        for seen, rise in looks:
-            ratios, held, _ = held_against([of_decode(one) for one in seen], accepted, self.bound)["decode"]
-            suspect = suspect and np.mean(ratios) - held.log_ratio + held.shift > math.log1p(rise)
-        return accepted, suspect, drawn[few:]
+        return accepted, all(self._risen(seen, accepted, rise) for seen, rise in looks), drawn[few:]
+
+    def _risen(self, launches, accepted, rise):
+        """Whether a screen of these launches leaves the cell suspect."""
+        ratios, held, _ = held_against([of_decode(one) for one in launches], accepted, self.bound)["decode"]
+        return sum(ratios) / len(ratios) - held.log_ratio + held.shift > math.log1p(rise)
 
     def _alpha(self, suspects):
         return share_of_suspect(self.bound["session_alpha"], suspects)
