@@ -20,6 +20,7 @@ from fixtures.judge.pairs import (
     held_against,
     hopeless,
     launch_ratios,
+    middle_of,
     of_metric,
     spread_of,
     statistics_of,
@@ -50,8 +51,9 @@ class Launch:
     rounds: dict
 
     def ratios(self, level):
-        """launch_ratios to stock."""
-        return launch_ratios(self.rounds[level], self.rounds["stock"][level])
+        """launch_ratios to stock, without the prefill, which these sessions do not time."""
+        found = launch_ratios(self.rounds[level], self.rounds["stock"][level])
+        return {key: value for key, value in found.items() if not key.startswith("prefill")}
 
 
 def gate(references, launches, bound, alpha):
@@ -59,18 +61,12 @@ def gate(references, launches, bound, alpha):
 
     `references` {statistic of the decode: Reference}.
     """
-    launches = [of_decode(launch) for launch in launches]
     for look in (look for look in bound["looks"] if look <= len(launches)):
         seen = launches[:look]
         found = decision(*held_against(seen, references, bound)["decode"], alpha)
         if found is not None or hopeless(seen, references, bound):
             return found == "slower", look
     return False, len(launches)
-
-
-def of_decode(launch):
-    """launch_ratios without the prefill, which these sessions do not time."""
-    return {key: value for key, value in launch.items() if not key.startswith("prefill")}
 
 
 def stored(rule, before, after):
@@ -149,7 +145,7 @@ class Sessions:
 
     def _risen(self, launches, accepted, rise):
         """Whether a screen of these launches leaves the cell suspect."""
-        ratios, held, _ = held_against([of_decode(one) for one in launches], accepted, self.bound)["decode"]
+        ratios, held, _ = held_against(launches, accepted, self.bound)["decode"]
         return sum(ratios) / len(ratios) - held.log_ratio + held.shift > math.log1p(rise)
 
     def _alpha(self, suspects):
@@ -197,12 +193,12 @@ def estimate_of(launches, settled):
 
     Pairs of zygotes spread by `settled`.
     """
-    found, pace = {}, float(np.median(column(launches, "pace")))
-    for key in statistics_of([of_decode(launch) for launch in launches]):
+    found, pace = {}, middle_of(column(launches, "pace"))
+    for key in statistics_of(launches):
         steady = without_order(column(launches, key))
         error = error_of_median(spread_of(steady), len(steady))
         error = math.hypot(error, error_of_layouts(settled, len(steady), 1))
-        found[key] = Reference(float(np.median(steady)), error, settled, pace=pace)
+        found[key] = Reference(middle_of(steady), error, settled, pace=pace)
     return found
 
 
