@@ -5,7 +5,9 @@ that confirm from those of another, as an accepted ratio and a later run never s
 """
 
 import dataclasses
+import functools
 import math
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from scipy import stats
@@ -32,6 +34,7 @@ from fixtures.pairing import share_of_suspect
 DRAWS = 2000
 SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the session's false alarms
 ACCEPTED = 48  # launches behind an accepted ratio
+PARTS = 40  # of whole sessions, which processes share; as many on every machine, so that the numbers are the same
 Z = float(stats.norm.isf(0.01))
 RULES = {
     "screened": "the gate (screens, then launches)",
@@ -153,6 +156,11 @@ class Sessions:
 
     def alarms(self, sessions):
         """How many of so many whole sessions of identical code raise any alarm."""
+        parts = [Sessions(self.launches, generator) for generator in self.generator.spawn(PARTS)]
+        with ProcessPoolExecutor() as pool:
+            return sum(pool.map(Sessions._alarms, parts, [len(range(part, sessions, PARTS)) for part in range(PARTS)]))
+
+    def _alarms(self, sessions):
         return sum(self._any_false(*self._split()) for _ in range(sessions))
 
     def _any_false(self, then, now):
@@ -208,20 +216,23 @@ def evaluated(launches, levels, generator, resamples=20):
     low and high, the extremes of `resamples`, are of what the measured launches leave open: one group is left out, the
     launches of the others are drawn again, and sessions from those.
     """
-    rates, counts = {}, {}
     suspects = Sessions(launches, generator).suspects()
-    for level in levels:
-        found, took = Sessions(launches, generator).outcomes(level, suspects)
-        rates[level] = {rule: [float(np.mean(seen))] for rule, seen in found.items()}
-        counts[level] = float(np.mean(took))
-        again = {rule: [] for rule in RULES}
-        for _ in range(resamples):
-            drawn = Sessions(redrawn(launches, generator), generator)
-            for rule, seen in drawn.outcomes(level, suspects, DRAWS // 10)[0].items():
-                again[rule].append(np.mean(seen))
-        for rule, values in again.items():
-            rates[level][rule] += [float(min(values)), float(max(values))]
-    return rates, counts
+    with ProcessPoolExecutor() as pool:
+        ask = functools.partial(_evaluated_at, launches, suspects, resamples)
+        found = dict(zip(levels, pool.map(ask, levels, generator.spawn(len(levels))), strict=True))
+    return {level: rates for level, (rates, _) in found.items()}, {level: count for level, (_, count) in found.items()}
+
+
+def _evaluated_at(launches, suspects, resamples, level, generator):
+    """({rule: (rate, low, high)}, mean number of launches that the gate took) at one level."""
+    found, took = Sessions(launches, generator).outcomes(level, suspects)
+    again = {rule: [] for rule in RULES}
+    for _ in range(resamples):
+        drawn = Sessions(redrawn(launches, generator), generator)
+        for rule, seen in drawn.outcomes(level, suspects, DRAWS // 10)[0].items():
+            again[rule].append(float(np.mean(seen)))
+    rates = {rule: [float(np.mean(seen)), min(again[rule]), max(again[rule])] for rule, seen in found.items()}
+    return rates, float(np.mean(took))
 
 
 def redrawn(launches, generator):
