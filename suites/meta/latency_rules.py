@@ -5,13 +5,15 @@ that confirm from those of another, as an accepted ratio and a later run never s
 """
 
 import dataclasses
+import functools
 import math
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from scipy import stats
 
 from fixtures.judge.bounds import bounds
-from fixtures.judge.launches import error_of_median, launch_ratios, spread_of
+from fixtures.judge.launches import error_of_median, launch_ratios, middle_of, spread_of
 from fixtures.judge.pairs import (
     Reference,
     column,
@@ -29,6 +31,7 @@ from fixtures.pairing import share_of_suspect
 DRAWS = 2000
 SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the session's false alarms
 ACCEPTED = 48  # launches behind an accepted ratio
+PARTS = 40  # of whole sessions, which processes share; as many on every machine, so that the numbers are the same
 Z = float(stats.norm.isf(0.01))
 RULES = {
     "screened": "the gate (screens, then launches)",
@@ -48,8 +51,9 @@ class Launch:
     rounds: dict
 
     def ratios(self, level):
-        """launch_ratios to stock."""
-        return launch_ratios(self.rounds[level], self.rounds["stock"][level])
+        """launch_ratios to stock, without the prefill, which these sessions do not time."""
+        found = launch_ratios(self.rounds[level], self.rounds["stock"][level])
+        return {key: value for key, value in found.items() if not key.startswith("prefill")}
 
 
 def gate(references, launches, bound, alpha):
@@ -57,18 +61,12 @@ def gate(references, launches, bound, alpha):
 
     `references` {statistic of the decode: Reference}.
     """
-    launches = [of_decode(launch) for launch in launches]
     for look in (look for look in bound["looks"] if look <= len(launches)):
         seen = launches[:look]
         found = decision(*held_against(seen, references, bound)["decode"], alpha)
         if found is not None or hopeless(seen, references, bound):
             return found == "slower", look
     return False, len(launches)
-
-
-def of_decode(launch):
-    """launch_ratios without the prefill, which these sessions do not time."""
-    return {key: value for key, value in launch.items() if not key.startswith("prefill")}
 
 
 def stored(rule, before, after):
@@ -140,19 +138,26 @@ class Sessions:
         # The run's own rounds stand for a launch of either order; then come a few launches, and those that decide.
         few = 2 + self.bound["closer"][-1][0]
         drawn = self._drawn(level, now, few + self.most)
-        suspect, own = True, drawn[int(self.generator.integers(2))]
+        own = drawn[int(self.generator.integers(2))]
         looks = [([own], self.bound["suspect"])]
         looks += [(drawn[2 : 2 + count], rise) for count, rise in self.bound["closer"]]
-        for seen, rise in looks:
-            ratios, held, _ = held_against([of_decode(one) for one in seen], accepted, self.bound)["decode"]
-            suspect = suspect and np.mean(ratios) - held.log_ratio + held.shift > math.log1p(rise)
-        return accepted, suspect, drawn[few:]
+        return accepted, all(self._risen(seen, accepted, rise) for seen, rise in looks), drawn[few:]
+
+    def _risen(self, launches, accepted, rise):
+        """Whether a screen of these launches leaves the cell suspect."""
+        ratios, held, _ = held_against(launches, accepted, self.bound)["decode"]
+        return sum(ratios) / len(ratios) - held.log_ratio + held.shift > math.log1p(rise)
 
     def _alpha(self, suspects):
         return share_of_suspect(self.bound["session_alpha"], suspects)
 
     def alarms(self, sessions):
         """How many of so many whole sessions of identical code raise any alarm."""
+        parts = [Sessions(self.launches, generator) for generator in self.generator.spawn(PARTS)]
+        with ProcessPoolExecutor() as pool:
+            return sum(pool.map(Sessions._alarms, parts, [len(range(part, sessions, PARTS)) for part in range(PARTS)]))
+
+    def _alarms(self, sessions):
         return sum(self._any_false(*self._split()) for _ in range(sessions))
 
     def _any_false(self, then, now):
@@ -193,12 +198,12 @@ def estimate_of(launches, settled):
 
     Pairs of zygotes spread by `settled`.
     """
-    found, pace = {}, float(np.median(column(launches, "pace")))
-    for key in statistics_of([of_decode(launch) for launch in launches]):
+    found, pace = {}, middle_of(column(launches, "pace"))
+    for key in statistics_of(launches):
         steady = without_order(column(launches, key))
         error = error_of_median(spread_of(steady), len(steady))
         error = math.hypot(error, error_of_layouts(settled, len(steady), 1))
-        found[key] = Reference(float(np.median(steady)), error, settled, pace=pace)
+        found[key] = Reference(middle_of(steady), error, settled, pace=pace)
     return found
 
 
@@ -208,20 +213,23 @@ def evaluated(launches, levels, generator, resamples=20):
     low and high, the extremes of `resamples`, are of what the measured launches leave open: one group is left out, the
     launches of the others are drawn again, and sessions from those.
     """
-    rates, counts = {}, {}
     suspects = Sessions(launches, generator).suspects()
-    for level in levels:
-        found, took = Sessions(launches, generator).outcomes(level, suspects)
-        rates[level] = {rule: [float(np.mean(seen))] for rule, seen in found.items()}
-        counts[level] = float(np.mean(took))
-        again = {rule: [] for rule in RULES}
-        for _ in range(resamples):
-            drawn = Sessions(redrawn(launches, generator), generator)
-            for rule, seen in drawn.outcomes(level, suspects, DRAWS // 10)[0].items():
-                again[rule].append(np.mean(seen))
-        for rule, values in again.items():
-            rates[level][rule] += [float(min(values)), float(max(values))]
-    return rates, counts
+    with ProcessPoolExecutor() as pool:
+        ask = functools.partial(_evaluated_at, launches, suspects, resamples)
+        found = dict(zip(levels, pool.map(ask, levels, generator.spawn(len(levels))), strict=True))
+    return {level: rates for level, (rates, _) in found.items()}, {level: count for level, (_, count) in found.items()}
+
+
+def _evaluated_at(launches, suspects, resamples, level, generator):
+    """({rule: (rate, low, high)}, mean number of launches that the gate took) at one level."""
+    found, took = Sessions(launches, generator).outcomes(level, suspects)
+    again = {rule: [] for rule in RULES}
+    for _ in range(resamples):
+        drawn = Sessions(redrawn(launches, generator), generator)
+        for rule, seen in drawn.outcomes(level, suspects, DRAWS // 10)[0].items():
+            again[rule].append(float(np.mean(seen)))
+    rates = {rule: [float(np.mean(seen)), min(again[rule]), max(again[rule])] for rule, seen in found.items()}
+    return rates, float(np.mean(took))
 
 
 def redrawn(launches, generator):

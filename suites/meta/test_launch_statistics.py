@@ -1,8 +1,10 @@
-"""Which statistic of a launch counts, and when launches are looked at where there is no time for all of them."""
+"""Statistics of launches: which one counts, their exact p, and when they are looked at where time is short."""
 
 import types
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from fixtures.bench.pairs import Pairing
 from fixtures.judge import pairs
@@ -22,6 +24,26 @@ def test_of_the_two_statistics_of_a_launch_the_sharper_one_counts(least, typical
     [line] = pairs.pair_lines(launches, references, BOUND, 0.05)
     assert (line.verdict == "FAIL") is (chosen == "decode_typical")
     assert ("by typical tokens" in line.measured) is (chosen == "decode_typical")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")  # scipy's, of zeros
+@pytest.mark.parametrize("decimals", [None, 1, 0])  # rounded values have ties and zeros
+def test_the_p_that_is_looked_up_is_that_of_scipy(decimals):
+    generator = np.random.default_rng(6)
+    for launches in [*range(1, 41)] * 5:
+        values = generator.normal(generator.choice([0, 0.5, 2]), 1, launches)
+        values = pairs.without_order(values) if decimals is None else np.round(values, decimals)
+        for limit in (0.0, 0.5):
+            above = values - limit
+            known = stats.wilcoxon(above, alternative="greater", method="exact").pvalue if above.any() else 1.0
+            assert pairs.p_above(values, limit) == pytest.approx(known, rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    "values", [[2.0], [3.0, 1.0], [5.0, -1.0, 2.0], drawn(0.0, 22), drawn(0.0, 33), [0.0, np.nan, 1.0]]
+)
+def test_the_middle_is_the_median(values):
+    np.testing.assert_equal(pairs.middle_of(values), np.median(values))
 
 
 @pytest.mark.parametrize(("seconds", "looks", "rejects"), [
