@@ -6,7 +6,6 @@ that confirm from those of another, as an accepted ratio and a later run never s
 
 import dataclasses
 import functools
-import itertools
 import math
 from concurrent.futures import ProcessPoolExecutor
 
@@ -45,15 +44,11 @@ RULES = {
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """One measured launch: its group, and `rounds` as prove_latency.measure gives them.
-
-    `accepted`: of identical code alone, for an accepted ratio; `seconds` is what such a one takes, as the gate's do.
-    """
+    """One measured launch: its group, seconds of the gate's, and `rounds` as prove_latency.measure gives them."""
 
     group: int
     seconds: float
     rounds: dict
-    accepted: bool = False
 
     def ratios(self, level):
         """launch_ratios to stock, without the prefill, which these sessions do not time."""
@@ -92,22 +87,19 @@ class Sessions:
     """
 
     def __init__(self, launches, generator):
-        self.every, self.generator = launches, generator
-        self.launches = [launch for launch in launches if not launch.accepted]
+        self.launches, self.generator = launches, generator
         seconds = float(np.median([launch.seconds for launch in launches]))
         self.bound = within_time(of_metric(bounds()["pairs"], "decode"), seconds)
         self.groups = sorted({launch.group for launch in launches})
         self.most = self.bound["looks"][-1]
         self._ratios = {}
 
-    def _of(self, level, group, accepted):
+    def _of(self, level, group):
         """([launches that mine started first in], [stock first]) as launch_ratios."""
-        key = level, group, accepted
-        if key not in self._ratios:
-            of_group = [launch for launch in self.every if (launch.group, launch.accepted) == (group, accepted)]
-            found = [launch.ratios(level) for launch in of_group]
-            self._ratios[key] = found[::2], found[1::2]
-        return self._ratios[key]
+        if (level, group) not in self._ratios:
+            found = [launch.ratios(level) for launch in self.launches if launch.group == group]
+            self._ratios[level, group] = found[::2], found[1::2]
+        return self._ratios[level, group]
 
     def offsets(self):
         """How far the median log-ratio of identical code of each group lies from that of the groups."""
@@ -126,12 +118,12 @@ class Sessions:
         ]
         return np.array([np.median(without_order(values)) for values in groups])
 
-    def _drawn(self, level, group, count, accepted=False):
+    def _drawn(self, level, group, count):
         """So many launch_ratios of a group, in turn mine first and stock first; none twice before all were drawn."""
         found, left = [], {}
         for number in range(count):
             if not left.get(number % 2):
-                left[number % 2] = list(self.generator.permutation(self._of(level, group, accepted)[number % 2]))
+                left[number % 2] = list(self.generator.permutation(self._of(level, group)[number % 2]))
             found.append(left[number % 2].pop())
         return found
 
@@ -142,7 +134,7 @@ class Sessions:
 
     def _asked(self, level, then, now):
         """(the References that were accepted, whether the cell is a suspect, launches that confirm) of one cell."""
-        accepted = estimate_of(self._drawn("0.0", then, ACCEPTED, accepted=True), self.bound["settled"])
+        accepted = estimate_of(self._drawn("0.0", then, ACCEPTED), self.bound["settled"])
         # The run's own rounds stand for a launch of either order; then come a few launches, and those that decide.
         few = 2 + self.bound["closer"][-1][0]
         drawn = self._drawn(level, now, few + self.most)
@@ -161,7 +153,7 @@ class Sessions:
 
     def alarms(self, sessions):
         """How many of so many whole sessions of identical code raise any alarm."""
-        parts = [Sessions(self.every, generator) for generator in self.generator.spawn(PARTS)]
+        parts = [Sessions(self.launches, generator) for generator in self.generator.spawn(PARTS)]
         with ProcessPoolExecutor() as pool:
             return sum(pool.map(Sessions._alarms, parts, [len(range(part, sessions, PARTS)) for part in range(PARTS)]))
 
@@ -245,8 +237,8 @@ def redrawn(launches, generator):
     groups, found = sorted({launch.group for launch in launches}), []
     if len(groups) > 2:
         groups.remove(generator.choice(groups))
-    for group, accepted in itertools.product(groups, (True, False)):
-        own = [launch for launch in launches if (launch.group, launch.accepted) == (group, accepted)]
+    for group in groups:
+        own = [launch for launch in launches if launch.group == group]
         for place in range(len(own)):
             alike = own[place % 2 :: 2]
             found.append(alike[generator.integers(len(alike))])

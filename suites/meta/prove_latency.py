@@ -30,7 +30,7 @@ from fixtures.judge.launches import TYPICAL
 from fixtures.judge.pairs import percent
 from fixtures.matrix import load_matrix
 from suites.meta.arithmetic import PRECISIONS
-from suites.meta.latency_rules import ACCEPTED, RULES, Launch, Sessions, evaluated
+from suites.meta.latency_rules import RULES, Launch, Sessions, evaluated
 
 LEVELS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1)
 CELL = f"llama-2-7b-{PRECISIONS[-1]}-cpu-single"
@@ -47,6 +47,7 @@ while os.getppid() == parent:
 SEED = 11
 WARMUP = 3  # calls, by which the busy loop is calibrated, too
 GROUP = 40  # launches of the same two zygotes: those of a session, screens included
+GATES = 4  # launches as the gate makes them, by which their time is known
 WHOLE_SESSIONS = 400
 
 
@@ -74,7 +75,8 @@ def _levels(mine, theirs, mine_first, ask, levels, lanes):
     ):
         first = turn % len(levels)
         for place, level in enumerate((*levels[first:], *levels[:first])):
-            for slowed in (True, False) if (place % 2 == 0) is mine_first else (False, True):
+            in_order = ((turn * len(levels) + place) % 2 == 0) is mine_first
+            for slowed in (True, False) if in_order else (False, True):
                 _slow(mine if slowed else theirs, level if slowed else 0.0)  # the same is done to both sides
                 (found if slowed else found["stock"])[level].append((mine if slowed else theirs).timed(**ask))
         turn += 1
@@ -99,36 +101,27 @@ def collect(cells, launches, out):
 
 
 def _collect_group(cell, neighbour, group, numbers, launches, out):
-    """Accept as a session does, then launch at every level."""
     stage = Stage(Settings(layout=0, faults={cell.id: {"fault_after": "suites.meta.latency_faults:slowed"}}))
-    told = f"[{cell.id} {'busy' if neighbour else 'quiet'}"
     try:
         pairing = Pairing(stage, cell, grid_for(cell), layouts=1)
         pairing.count(2)  # imports both stacks
         with _Neighbour(neighbour), out.open("a") as file:
             pairing.count(2)  # tells how many lanes there are
             start = time.monotonic()
-            before = range(min(ACCEPTED, launches))
-            accepted = list(_measured(pairing, before, LEVELS[:1], f"{told} accepting", len(before)))
-            seconds = (time.monotonic() - start) / len(before)
-            every = [(True, accepted), (False, _measured(pairing, numbers, LEVELS, told, launches))]
-            for is_accepted, launched in every:
-                for launch in launched:
+            pairing.count(GATES)
+            seconds = (time.monotonic() - start) / GATES
+            left = list(numbers)
+            while left:
+                found = measure(pairing, left[0], pairing.lanes()[: len(left)])
+                left = left[len(found) :]
+                for launch in found:
                     record = {"cell": cell.id, "neighbour": neighbour, "group": group, "seconds": seconds}
-                    file.write(json.dumps(record | {"accepted": is_accepted, "launch": launch}) + "\n")
-                    file.flush()
+                    file.write(json.dumps(record | {"launch": launch}) + "\n")
+                file.flush()
+                told = f"{cell.id} {'busy' if neighbour else 'quiet'} {numbers.stop - len(left)}/{launches}"
+                print(f"[{told}]", file=sys.stderr)
     finally:
         stage.close()
-
-
-def _measured(pairing, numbers, levels, told, of):
-    """The launches of these numbers, on as many lanes as there are; says how far it is."""
-    left = list(numbers)
-    while left:
-        found = measure(pairing, left[0], pairing.lanes()[: len(left)], levels)
-        left = left[len(found) :]
-        print(f"{told} {numbers.stop - len(left)}/{of}]", file=sys.stderr)
-        yield from found
 
 
 class _Neighbour:
@@ -150,7 +143,7 @@ def read(path):
     groups = {}
     for line in path.read_text().splitlines():
         seen = json.loads(line)
-        launch = Launch(seen["group"], seen["seconds"], seen["launch"], seen["accepted"])
+        launch = Launch(seen["group"], seen["seconds"], seen["launch"])
         groups.setdefault((seen["cell"], seen["neighbour"]), []).append(launch)
     return groups
 
@@ -190,16 +183,15 @@ def notes(groups):
     """A line for each cell and neighbour: how the launches spread, and how many whole sessions cried wolf."""
     for (cell, neighbour), (launches, _, _) in groups.items():
         sessions = Sessions(launches, np.random.default_rng(SEED))
-        measured = sessions.launches
         ratios, typical = (
-            np.array([launch.ratios("0.0")[key] for launch in measured]) for key in ("decode", "decode" + TYPICAL)
+            np.array([launch.ratios("0.0")[key] for launch in launches]) for key in ("decode", "decode" + TYPICAL)
         )
         orders = [np.median(ratios[place::2]) for place in (0, 1)]
         alarms = sessions.alarms(WHOLE_SESSIONS)
         lie = ", ".join(f"{percent(offset):+.1f}" for offset in sessions.offsets())
         pace = ", ".join(f"{percent(slower):.0f}" for slower in sessions.paces())
         yield (
-            f"{cell}, {'bursty' if neighbour else 'no'} neighbour: {len(measured)} launches in {len(sessions.groups)} "
+            f"{cell}, {'bursty' if neighbour else 'no'} neighbour: {len(launches)} launches in {len(sessions.groups)} "
             f"groups, which lie at {lie} %, where stock takes {pace} % more than in the quickest, spread "
             f"{_within(ratios):.2%} (typical tokens {_within(typical):.2%}), {abs(orders[0] - orders[1]):.2%} between "
             f"the orders of starting, at most {sessions.most} in the time of a suspect; {sessions.suspects():.1%} of "
