@@ -9,12 +9,12 @@ from scipy import stats
 from fixtures.bench.pairs import Pairing
 from fixtures.judge import pairs
 from fixtures.judge.pairs import Reference
-from suites.meta.test_pairs_judge import BOUND, SIDE_BY_SIDE, drawn
+from suites.meta.test_pairs_judge import BOUND, FIRST, SIDE_BY_SIDE, drawn
 
 
 @pytest.mark.parametrize(("least", "typical", "chosen"), [(0.05, 0.01, "decode_typical"), (0.01, 0.05, "decode")])
 def test_of_the_two_statistics_of_a_launch_the_sharper_one_counts(least, typical, chosen):
-    seen = zip(drawn(0.0, 22, 1, least), drawn(0.03, 22, 2, typical), strict=True)
+    seen = zip(drawn(0.0, FIRST, 1, least), drawn(0.03, FIRST, 2, typical), strict=True)
     launches = [{"decode": one, "decode_typical": other, "pace": 0.0} for one, other in seen]
     references = dict.fromkeys(("decode", "decode_typical"), SIDE_BY_SIDE)
     assert pairs.sharper(launches, "decode", references) == chosen
@@ -47,7 +47,8 @@ def test_the_middle_is_the_median(values):
 
 
 @pytest.mark.parametrize(("seconds", "looks", "rejects"), [
-    (1.5, BOUND["looks"], BOUND["rejects"]),
+    (1.1, BOUND["looks"], BOUND["rejects"]),
+    (1.5, [6, 10, 16, 22, 33, 38], [33, 38]),
     (2.1, [6, 10, 16, 22, 27], [22, 27]),
     (4.0, [6, 10, 14], [10, 14]),
     (9.0, [6], [6]),

@@ -17,6 +17,7 @@ from fixtures.pairing import FIXED, PairedLaunches, Way, ratio_metrics, referenc
 from suites.meta.latency_rules import gate
 
 BOUND = bounds()["pairs"]
+FIRST, LAST = BOUND["rejects"]  # launches after which a cell may be called slower
 LAYOUT = 77
 ALPHA = share_of(BOUND["session_alpha"], 100)
 SPREAD = 0.013  # of a launch's log-ratio
@@ -62,24 +63,24 @@ def test_few_launches_can_detect_nothing():
 @pytest.mark.parametrize(("slower", "least"), [(0.03, 0.95), (0.02, 0.80)])
 def test_a_slowdown_is_caught_as_often_as_it_should(slower, least):
     caught = np.mean(
-        [gate({"decode": SIDE_BY_SIDE}, launched(drawn(slower, 33, seed)), BOUND, ALPHA)[0] for seed in range(400)]
+        [gate({"decode": SIDE_BY_SIDE}, launched(drawn(slower, LAST, seed)), BOUND, ALPHA)[0] for seed in range(400)]
     )
     assert caught >= least
 
 
 def test_identical_code_raises_no_alarm_and_is_dismissed_early():
-    answers = [gate({"decode": SIDE_BY_SIDE}, launched(drawn(0.0, 33, seed)), BOUND, ALPHA) for seed in range(400)]
+    answers = [gate({"decode": SIDE_BY_SIDE}, launched(drawn(0.0, LAST, seed)), BOUND, ALPHA) for seed in range(400)]
     assert not any(slower for slower, _ in answers)
     assert np.mean([count for _, count in answers]) < 8
 
 
 @pytest.mark.parametrize(("slower", "count", "verdict"), [
-    (0.05, 22, "FAIL"),
-    (0.0, 33, "PASS"),
+    (0.05, FIRST, "FAIL"),
+    (0.0, LAST, "PASS"),
     (0.0, 6, "PASS"),  # surely below what is sought
     (0.021, 6, "INCONCLUSIVE"),  # neither shown nor excluded
     (0.20, 13, "INCONCLUSIVE"),  # time was up before it could be called slower
-    (0.20, 21, "INCONCLUSIVE"),
+    (0.20, 32, "INCONCLUSIVE"),
 ])  # fmt: skip
 def test_the_line_tells_the_verdict_and_what_it_rests_on(slower, count, verdict):
     launches = launched(drawn(slower, count, 3, 0.004))
@@ -90,16 +91,16 @@ def test_the_line_tells_the_verdict_and_what_it_rests_on(slower, count, verdict)
 
 
 def test_an_uncertain_accepted_ratio_takes_more_to_be_exceeded():
-    ratios = drawn(0.03, 33)
+    ratios = drawn(0.03, LAST)
     assert pairs.decision(ratios, SIDE_BY_SIDE, BOUND, ALPHA) == "slower"
     assert pairs.decision(ratios, Reference(0.0, 0.01), BOUND, ALPHA) != "slower"
 
 
 def test_it_is_looked_at_only_after_the_planned_numbers_of_launches():
-    clear = [0.5] * 30
+    clear = [0.5] * FIRST
     assert pairs.decision(clear[:15], SIDE_BY_SIDE, BOUND, ALPHA) is None
     assert pairs.decision(clear[:12], SIDE_BY_SIDE, BOUND, ALPHA) is None
-    assert pairs.decision(clear[:22], SIDE_BY_SIDE, BOUND, ALPHA) == "slower"
+    assert pairs.decision(clear[:FIRST], SIDE_BY_SIDE, BOUND, ALPHA) == "slower"
 
 
 @pytest.mark.parametrize(("prefill", "decode", "over"), [(0.0, 0.0, True), (0.5, 0.0, False), (0.02, 0.02, False)])
@@ -119,7 +120,7 @@ def test_no_launch_is_made_once_everything_is_decided(prefill, decode, over):
     (0.0, 0.0, "sound"),
 ])  # fmt: skip
 def test_what_another_pace_of_the_machine_may_do_to_a_ratio_is_no_slowdown(pace, slower, answer):
-    launches = launched(drawn(slower, 33), pace)
+    launches = launched(drawn(slower, LAST), pace)
     held = Reference(pace=0.0).at_pace_of(launches, BOUND)
     assert pairs.decision(pairs.column(launches, "decode"), held, BOUND, ALPHA) == answer
 
@@ -281,7 +282,7 @@ def test_each_layout_is_used_twice_in_a_row(launches, layouts, used):
 
 
 def test_launches_in_few_layouts_have_to_be_slower_by_more():
-    seen, alpha = drawn(0.02, 33), 1e-4
+    seen, alpha = drawn(0.02, LAST), 1e-4
     few, many = (pairs.layout_references(BOUND, layouts)["decode"] for layouts in (1, 12))
     assert pairs.decision(seen, many, BOUND, alpha) == "slower"
     assert pairs.decision(seen, few, BOUND, alpha) is None
@@ -295,7 +296,7 @@ def test_who_started_first_is_no_slowdown():
     assert pairs.decision([value + 0.01 for value in values], SIDE_BY_SIDE, BOUND, ALPHA) == "slower"
 
 
-@pytest.mark.parametrize(("launches", "level", "most"), [(6, 0.0157, BOUND["beta"]), (33, 0.01, 0.02)])
+@pytest.mark.parametrize(("launches", "level", "most"), [(6, 0.0157, BOUND["beta"]), (33, 0.01, 0.02), (LAST, 0.01, 0.02)])
 def test_removing_the_order_costs_at_most_what_the_bounds_leave_for_it(launches, level, most):
     generator = np.random.default_rng(5)
     seen = [pairs.p_above(pairs.without_order(generator.normal(size=launches)), 0.0) for _ in range(6000)]
