@@ -30,6 +30,7 @@ from fixtures.pairing import share_of_suspect
 
 DRAWS = 2000
 SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the session's false alarms
+OWN_ROUNDS = 4  # of a run on a host, by which a cell is screened first (fixtures/bench/plan.toml)
 ACCEPTED = 48  # launches behind an accepted ratio
 PARTS = 40  # of whole sessions, which processes share; as many on every machine, so that the numbers are the same
 Z = float(stats.norm.isf(0.01))
@@ -52,8 +53,17 @@ class Launch:
 
     def ratios(self, level):
         """launch_ratios to stock, without the prefill, which these sessions do not time."""
-        found = launch_ratios(self.rounds[level], self.rounds["stock"][level])
-        return {key: value for key, value in found.items() if not key.startswith("prefill")}
+        return _of_decode(launch_ratios(self.rounds[level], self.rounds["stock"][level]))
+
+    def of_a_run(self, level):
+        """The same of as few rounds as a run itself makes, which lays no yardsticks."""
+        sides = self.rounds[level], self.rounds["stock"][level]
+        mine, theirs = ([{"tokens": seen["tokens"]} for seen in side[:OWN_ROUNDS]] for side in sides)
+        return _of_decode(launch_ratios(mine, theirs))
+
+
+def _of_decode(found):
+    return {key: value for key, value in found.items() if not key.startswith("prefill")}
 
 
 def gate(references, launches, bound, alpha):
@@ -101,6 +111,13 @@ class Sessions:
             self._ratios[level, group] = found[::2], found[1::2]
         return self._ratios[level, group]
 
+    def _own(self, level, group):
+        """What the own rounds of runs would tell, by launch."""
+        key = "own", level, group
+        if key not in self._ratios:
+            self._ratios[key] = [launch.of_a_run(level) for launch in self.launches if launch.group == group]
+        return self._ratios[key]
+
     def offsets(self):
         """How far the median log-ratio of identical code of each group lies from that of the groups."""
         found = self._middles("decode")
@@ -135,12 +152,12 @@ class Sessions:
     def _asked(self, level, then, now):
         """(the References that were accepted, whether the cell is a suspect, launches that confirm) of one cell."""
         accepted = estimate_of(self._drawn("0.0", then, ACCEPTED), self.bound["settled"])
-        # The run's own rounds stand for a launch of either order; then come a few launches, and those that decide.
-        few = 2 + self.bound["closer"][-1][0]
+        # The run's own rounds are a launch's first; then come a few launches, and those that decide.
+        own = self._own(level, now)
+        few = self.bound["closer"][-1][0]
         drawn = self._drawn(level, now, few + self.most)
-        own = drawn[int(self.generator.integers(2))]
-        looks = [([own], self.bound["suspect"])]
-        looks += [(drawn[2 : 2 + count], rise) for count, rise in self.bound["closer"]]
+        looks = [([own[int(self.generator.integers(len(own)))]], self.bound["suspect"])]
+        looks += [(drawn[:count], rise) for count, rise in self.bound["closer"]]
         return accepted, all(self._risen(seen, accepted, rise) for seen, rise in looks), drawn[few:]
 
     def _risen(self, launches, accepted, rise):

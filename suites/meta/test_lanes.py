@@ -12,8 +12,8 @@ from fixtures.bench.plan import plan
 TABLE = plan()["pairs"]
 
 
-def pairing(monkeypatch, threads=1, world=1, device_type="cpu", cores=(0, 1, 2, 3), foreign=None):
-    """A Pairing of a made-up cell on a machine of these cores, of which `foreign` were busy in the last launch."""
+def pairing(monkeypatch, threads=1, world=1, device_type="cpu", cores=(0, 1, 2, 3), foreign=None, small=True):
+    """A Pairing of a made-up cell on a machine of these cores, of which `foreign` were busy just before."""
     found = Pairing.__new__(Pairing)
     found.cell = types.SimpleNamespace(
         id="a cell", model="a model", platform=types.SimpleNamespace(device_type=device_type)
@@ -23,8 +23,9 @@ def pairing(monkeypatch, threads=1, world=1, device_type="cpu", cores=(0, 1, 2, 
         threads=lambda weights: threads,
         weights_for=lambda model, device_type: None,
         announce=lambda text: None,
+        settings=types.SimpleNamespace(side_by_side=lambda cell: small),
     )
-    found.conditions = [] if foreign is None else [("before", "after")] * 2
+    found.conditions, found.before = [], None if foreign is None else ("before", "after")
     monkeypatch.setattr(pairs.os, "sched_getaffinity", lambda pid: set(cores))
     monkeypatch.setattr(pairs, "foreign_load", lambda before, after: foreign)
     return found
@@ -36,6 +37,7 @@ def pairing(monkeypatch, threads=1, world=1, device_type="cpu", cores=(0, 1, 2, 
     ({"cores": (0, 1), "foreign": 0.5}, [{1}]),  # somebody else has use for the other core
     ({"cores": (0, 1), "foreign": 2.0}, [{1}]),
     ({"cores": (5,)}, [{5}]),
+    ({"small": False}, [{3}]),
     ({"threads": 4}, [None]),
     ({"world": 2}, [None]),
     ({"device_type": "cuda"}, [{0, 1, 2, 3}]),
@@ -91,11 +93,12 @@ def test_each_lane_starts_with_another_side_and_has_its_own_answer():
     assert found == [("mine 0", True), ("mine 1", False)]
 
 
-def test_a_lane_that_fails_ends_the_wait_of_the_others():
+@pytest.mark.parametrize("mine_first_fails", [True, False])
+def test_a_lane_that_fails_ends_the_wait_of_the_others(mine_first_fails):
     waits, ended = threading.Event(), []
 
     def play(mine, theirs, mine_first):
-        if mine_first:
+        if mine_first is mine_first_fails:
             waits.wait(20)
             raise ValueError("the stack broke")
         waits.set()

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from fixtures.bench.pairs import rounds as made_rounds
 from fixtures.bench.pairs import wants_more
 from fixtures.bench.plan import plan
+from fixtures.engine.forcing import StepClock
 from fixtures.judge.launches import error_within, launch_ratios, slope
 from suites.meta.test_pairs_judge import rounds
 
@@ -53,12 +55,16 @@ def test_the_devices_own_clock_counts_where_both_sides_have_it():
     assert launch_ratios(both, plain)["decode"] == pytest.approx(math.log(2))
 
 
-def on_a_shared_core(step, share, seed, count=14, tokens=12):
-    """Rounds on a core that is slower at times, of which the steps feel so large a share; with yardsticks."""
+def on_a_shared_core(step, share, seed, count=14, tokens=12, own=1.0):
+    """Rounds on a core that is slower at times, of which the steps feel so large a share; with yardsticks.
+
+    These always take `own` times as long after a step of this side.
+    """
     generator = np.random.default_rng(seed)
-    slow = 0.6 * generator.random((count, 1)) + generator.normal(0, 0.05, (count, tokens + 1))
+    quiet = np.repeat(generator.random((count, tokens // 4 + 1)) < 0.2, 4, axis=1)[:, : tokens + 1]
+    slow = 0.6 * generator.random((count, 1)) * ~quiet + generator.normal(0, 0.01, (count, tokens + 1))
     steps = step * np.exp(share * (slow[:, 1:] + slow[:, :-1]) / 2 + generator.normal(0, 0.01, (count, tokens)))
-    laid = 5e-5 * np.exp(slow + generator.normal(0, 0.01, slow.shape))
+    laid = own * 5e-5 * np.exp(slow + generator.normal(0, 0.01, slow.shape))
     return [
         {"tokens": list(stamps), "yardsticks": list(found)}
         for stamps, found in zip(np.cumsum(steps, axis=1), laid, strict=True)
@@ -75,11 +81,58 @@ def test_yardsticks_free_a_launch_of_what_slowed_the_core(share):
     assert np.std(freed) < np.std(plain) / 4
 
 
-def test_an_interrupted_yardstick_frees_nothing():
-    mine, theirs = (rounds(0.1, 0.01, tokens=12, count=8) for _ in range(2))
-    mine, theirs = ([{**seen, "yardsticks": [5e-5] * 13} for seen in side] for side in (mine, theirs))
-    mine[3]["yardsticks"] = [5e-3, *[5e-5] * 12]
-    assert launch_ratios(mine, theirs)["prefill_typical"] == pytest.approx(0.0)
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_side_that_slows_its_own_core_is_not_freed_of_that(share):
+    seen = [(on_a_shared_core(1.03, share, 2 * n, own=1.2), on_a_shared_core(1.0, share, 2 * n + 1)) for n in range(40)]
+    assert np.mean([launch_ratios(*both)["decode_typical"] for both in seen]) == pytest.approx(
+        math.log(1.03), abs=0.005
+    )
+
+
+def test_a_yardstick_that_was_interrupted_frees_its_steps_of_no_more_than_others():
+    mine, theirs = (on_a_shared_core(1.0, 1.0, seed) for seed in (1, 2))
+    before = launch_ratios(mine, theirs)["prefill_typical"]
+    for seen in mine[:9]:
+        seen["yardsticks"][0] *= 100
+    assert launch_ratios(mine, theirs)["prefill_typical"] == pytest.approx(before, abs=0.6)
+
+
+def test_a_step_clock_stands_still_while_a_yardstick_is_timed(monkeypatch):
+    clock = [0.0]
+
+    def later(seconds):
+        clock[0] += seconds
+        return seconds
+
+    monkeypatch.setattr("fixtures.engine.forcing.time.perf_counter", lambda: clock[0])
+    steps = StepClock(lambda: None, yardstick=lambda: later(5.0))
+    steps.lay_yardstick()
+    start = steps.now()
+    for _ in range(3):
+        later(1.0)
+        steps(None, None)
+    assert [stamp - start for stamp in steps.stamps] == [1.0, 2.0, 3.0]
+    assert steps.yardsticks == [5.0] * 4
+
+
+class Asked:
+    """A side that notes its turn."""
+
+    def __init__(self, name, turns, seconds):
+        self.name, self.turns, self.seconds = name, turns, seconds
+
+    def timed(self, **ask):
+        self.turns.append(self.name)
+        return rounds(0.1, self.seconds, count=1)[0]
+
+
+@pytest.mark.parametrize(("mine_first", "order"), [(True, "ABBAABBAABBA"), (False, "BAABBAABBAAB")])
+def test_the_sides_of_a_launch_take_turns(mine_first, order):
+    turns = []
+    table = TABLE | {"rounds": 6, "seconds": 0.0, "warmup": 0}
+    mine, theirs = made_rounds(Asked("A", turns, 0.02), Asked("B", turns, 0.01), mine_first, {}, table, longest=0.0)
+    assert "".join(turns) == order
+    assert launch_ratios(mine, theirs)["decode"] == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize(("true", "told"), [(0.6, 0.6), (-0.4, 0.0), (1.8, 1.0)])
@@ -98,6 +151,7 @@ def test_a_yardstick_that_never_changes_tells_nothing():
     (TABLE["rounds"] - 1, 9.0, 0.0, True),
     (TABLE["rounds"], TABLE["seconds"] - 0.1, 0.0, True),
     (TABLE["most"], TABLE["seconds"] - 0.1, 0.0, False),
+    (TABLE["most"], TABLE["seconds"] - 0.1, 0.1, True),
     (TABLE["rounds"], TABLE["seconds"], 0.0, False),
     (TABLE["rounds"], TABLE["seconds"], 0.1, True),
     (TABLE["rounds"], 2.0, 0.1, False),

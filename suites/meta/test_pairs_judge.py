@@ -193,7 +193,7 @@ class Launches(PairedLaunches):
 
 
 class FewLaunches:
-    def __init__(self, *_, layouts):
+    def __init__(self, *_, layouts, before):
         pass
 
     def count(self, number):
