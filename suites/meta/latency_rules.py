@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 from scipy import stats
 
+from fixtures.bench.plan import plan
 from fixtures.judge.bounds import bounds
 from fixtures.judge.launches import error_of_median, launch_ratios, middle_of, spread_of
 from fixtures.judge.pairs import (
@@ -30,7 +31,7 @@ from fixtures.pairing import share_of_suspect
 
 DRAWS = 2000
 SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the session's false alarms
-OWN_ROUNDS = 4  # of a run on a host, by which a cell is screened first (fixtures/bench/plan.toml)
+OWN_ROUNDS = plan()["latency"]["host"]["iter"]  # of a run on a host, by which a cell is screened first
 ACCEPTED = 48  # launches behind an accepted ratio
 PARTS = 40  # of whole sessions, which processes share; as many on every machine, so that the numbers are the same
 Z = float(stats.norm.isf(0.01))

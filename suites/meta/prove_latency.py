@@ -23,8 +23,7 @@ import numpy as np
 from scipy import stats
 
 from fixtures.bench.latency import grid_for
-from fixtures.bench.pairs import Pairing, wants_more
-from fixtures.bench.plan import plan
+from fixtures.bench.pairs import Pairing, table_of, wants_more
 from fixtures.bench.stage import Settings, Stage
 from fixtures.judge.launches import TYPICAL
 from fixtures.judge.pairs import percent
@@ -59,20 +58,18 @@ def measure(pairing, number, lanes, levels=LEVELS):
     Each level has a launch of the gate within this one: its time, and its order of rounds. The levels take turns after
     every round of both sides, and which of them comes first rotates.
     """
-    return pairing.played(number, lanes, functools.partial(_levels, ask=pairing.ask, levels=levels, lanes=len(lanes)))
+    play = functools.partial(_levels, ask=pairing.ask, levels=levels, table=table_of(lanes))
+    return pairing.played(number, lanes, play)
 
 
-def _levels(mine, theirs, mine_first, ask, levels, lanes):
-    table = plan()["pairs"]
+def _levels(mine, theirs, mine_first, ask, levels, table):
     for side in (mine, theirs):
         for _ in range(WARMUP):
             side.timed(**ask)
     found = {**{level: [] for level in levels}, "stock": {level: [] for level in levels}}
     turn, start = 0, time.monotonic()
-    longest = table["longest"] * lanes
-    while wants_more(
-        found[levels[0]], found["stock"][levels[0]], (time.monotonic() - start) / len(levels), table, longest
-    ):
+    base = levels[0]
+    while wants_more(found[base], found["stock"][base], (time.monotonic() - start) / len(levels), table):
         first = turn % len(levels)
         for place, level in enumerate((*levels[first:], *levels[:first])):
             in_order = ((turn * len(levels) + place) % 2 == 0) is mine_first

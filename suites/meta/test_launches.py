@@ -129,8 +129,8 @@ class Asked:
 @pytest.mark.parametrize(("mine_first", "order"), [(True, "ABBAABBAABBA"), (False, "BAABBAABBAAB")])
 def test_the_sides_of_a_launch_take_turns(mine_first, order):
     turns = []
-    table = TABLE | {"rounds": 6, "seconds": 0.0, "warmup": 0}
-    mine, theirs = made_rounds(Asked("A", turns, 0.02), Asked("B", turns, 0.01), mine_first, {}, table, longest=0.0)
+    table = TABLE | {"rounds": 6, "seconds": 0.0, "longest": 0.0, "warmup": 0}
+    mine, theirs = made_rounds(Asked("A", turns, 0.02), Asked("B", turns, 0.01), mine_first, {}, table)
     assert "".join(turns) == order
     assert launch_ratios(mine, theirs)["decode"] == pytest.approx(math.log(2))
 
@@ -159,7 +159,7 @@ def test_a_yardstick_that_never_changes_tells_nothing():
 def test_a_launch_goes_on_while_its_own_rounds_differ(made, seconds, spread, more):
     theirs = rounds(0.1, 0.01, count=made)
     mine = [rounds(0.1, 0.01 * math.exp(spread * (-1) ** n), count=1)[0] for n in range(made)]
-    assert wants_more(mine, theirs, seconds, TABLE, longest=2.0) is more
+    assert wants_more(mine, theirs, seconds, TABLE | {"longest": 2.0}) is more
 
 
 def test_the_error_within_a_launch_is_that_of_its_rounds_medians():
