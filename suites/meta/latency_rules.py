@@ -27,7 +27,7 @@ from fixtures.judge.pairs import (
     within_time,
     without_order,
 )
-from fixtures.pairing import share_of_suspect
+from fixtures.pairing import share_of_suspect, too_long
 
 DRAWS = 2000
 SESSION_CELLS = 119  # latency cells of the host's whole matrix, which share the session's false alarms
@@ -100,7 +100,9 @@ class Sessions:
     def __init__(self, launches, generator):
         self.launches, self.generator = launches, generator
         seconds = float(np.median([launch.seconds for launch in launches]))
-        self.bound = within_time(of_metric(bounds()["pairs"], "decode"), seconds)
+        bound = within_time(of_metric(bounds()["pairs"], "decode"), seconds)
+        first, *later = bound["closer"]
+        self.bound = bound | {"closer": [first, *(look for look in later if not too_long(look[0], seconds, bound))]}
         self.groups = sorted({launch.group for launch in launches})
         self.most = self.bound["looks"][-1]
         self._ratios = {}

@@ -25,7 +25,7 @@ def pairing(monkeypatch, threads=1, world=1, device_type="cpu", cores=(0, 1, 2, 
         announce=lambda text: None,
         settings=types.SimpleNamespace(side_by_side=lambda cell: small),
     )
-    found.conditions, found.before = [], None if foreign is None else ("before", "after")
+    found.seconds, found.conditions, found.before = 0.0, [], None if foreign is None else ("before", "after")
     monkeypatch.setattr(pairs.os, "sched_getaffinity", lambda pid: set(cores))
     monkeypatch.setattr(pairs, "foreign_load", lambda before, after: foreign)
     return found
@@ -60,7 +60,7 @@ def test_launches_of_one_layout_are_made_together(monkeypatch, made, wanted, bat
         return [number + place for place in range(len(lanes))]
 
     monkeypatch.setattr(pairs, "foreign_load", lambda before, after: 0.0)
-    pair.conditions = [("before", "after")] * made
+    pair.conditions, pair.seconds = [("before", "after")] * made, 0.0
     pair.import_for, pair._launched = lambda number: None, launched
     assert pair.count(wanted) == list(range(made, made + wanted))
     assert seen == batches
