@@ -218,12 +218,13 @@ def estimate_of(launches, settled):
 
     Pairs of zygotes spread by `settled`.
     """
-    found, pace = {}, middle_of(column(launches, "pace"))
+    found, paces = {}, column(launches, "pace")
+    of_pace = middle_of(paces), spread_of(np.array(paces)), error_of_median(spread_of(np.array(paces)), len(paces))
     for key in statistics_of(launches):
         steady = without_order(column(launches, key))
         error = error_of_median(spread_of(steady), len(steady))
         error = math.hypot(error, error_of_layouts(settled, len(steady), 1))
-        found[key] = Reference(middle_of(steady), error, settled, pace=pace)
+        found[key] = Reference(middle_of(steady), error, settled, 1, *of_pace)
     return found
 
 

@@ -123,6 +123,13 @@ def test_what_another_pace_of_the_machine_may_do_to_a_ratio_is_no_slowdown(pace,
     assert pairs.decision(pairs.column(launches, "decode"), held, BOUND, ALPHA) == answer
 
 
+@pytest.mark.parametrize(("launches", "shifts"), [(1, False), (16, True)])
+def test_a_pace_that_changes_from_launch_to_launch_is_another_one_only_where_many_show_it(launches, shifts):
+    held = Reference(pace=0.0, pace_spread=0.06, pace_error=0.01)
+    assert bool(held.at_pace_of(launched([0.0] * launches, 0.1), BOUND).shift) is shifts
+    assert Reference(pace=0.0).at_pace_of(launched([0.0], 0.1), BOUND).shift
+
+
 @pytest.mark.parametrize(("pace", "slower", "over"), [(0.3, 0.05, True), (0.3, 0.3, False), (0.05, 0.02, False)])
 def test_launches_of_quite_another_pace_end_at_the_first_look_unless_they_are_slower_than_that(pace, slower, over):
     launches = [one | {"prefill": 0.0} for one in launched(drawn(slower, 6), pace)]
@@ -281,6 +288,15 @@ def test_what_was_accepted_comes_back_with_its_error_and_that_of_its_few_layouts
     assert decode.log_ratio == pytest.approx(seen.median)
     assert decode.error == pytest.approx(math.hypot(seen.error, spread * math.sqrt(shared)))
     assert (decode.layout, decode.layouts) == (spread, way.layouts)
+
+
+def test_the_pace_of_what_was_accepted_comes_back_with_its_spread_and_error():
+    paces = drawn(0.0, 16, spread=0.06)
+    metrics = ratio_metrics([{"prefill": 0.0, "decode": 0.0, "pace": pace} for pace in paces], FIXED)
+    values, spreads = ({name: entry[place] for name, entry in metrics.items()} for place in (0, 1))
+    decode = references_of(Accepted(values, True, spreads=spreads), BOUND, FIXED)["decode"]
+    seen = pairs.estimate(paces)
+    assert (decode.pace, decode.pace_spread, decode.pace_error) == pytest.approx((seen.median, seen.spread, seen.error))
 
 
 @pytest.mark.parametrize(("launches", "layouts", "used"), [(6, 6, 3), (7, 6, 4), (30, 6, 6), (30, 1, 1)])
