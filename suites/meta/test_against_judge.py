@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.judge.against import _closeness
 
-ALPHA, BOUND = 0.001, {"rise": 0.05}
+ALPHA, BOUND = 0.001, {"rise": 0.05, "conformance": 1.25}
 PROMPTS, STEPS, VOCABULARY = 12, 4, 50
 
 
@@ -18,7 +18,7 @@ def off_by(truth, sizes):
     return truth + np.reshape(sizes, (-1, 1, 1)) * np.linalg.norm(truth, axis=(1, 2), keepdims=True) * direction
 
 
-def told(here, there):
+def told(here, there, beside_stock=False):
     """The line for two stacks whose errors are so many times stock's, one number a prompt."""
     truth = np.random.default_rng(1).normal(size=(PROMPTS, STEPS, VOCABULARY))
     stock = off_by(truth, np.full(PROMPTS, 0.01))
@@ -27,6 +27,7 @@ def told(here, there):
         prompts=[types.SimpleNamespace(padded=False, past_window=False)] * PROMPTS,
         logits=off_by(truth, 0.01 * np.array(here)),
         other_logits=off_by(truth, 0.01 * np.array(there)),
+        stock=beside_stock,
     )
     return _closeness(measured, BOUND, ALPHA)
 
@@ -43,3 +44,9 @@ def test_further_from_the_truth_is_a_failure_where_prompts_agree_on_it(rise, sca
     zigzag = scatter * np.array([1, -1] * (PROMPTS // 2))
     line = told(1 + rise + zigzag, np.ones(PROMPTS))
     assert (line.check, line.verdict) == ("against_logits", verdict)
+
+
+@pytest.mark.parametrize(("rise", "verdict"), [(0.2, "PASS"), (0.3, "FAIL")])
+def test_beside_stock_classes_what_conforms_is_close_enough(rise, verdict):
+    line = told(np.full(PROMPTS, 1 + rise), np.ones(PROMPTS), beside_stock=True)
+    assert (line.verdict, line.allowed) == (verdict, "<= +0.25")
