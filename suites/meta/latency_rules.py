@@ -157,11 +157,12 @@ class Sessions:
         accepted = estimate_of(self._drawn("0.0", then, ACCEPTED), self.bound["settled"])
         # The run's own rounds are a launch's first; then come a few launches, and those that decide.
         own = self._own(level, now)
-        few = self.bound["closer"][-1][0]
-        drawn = self._drawn(level, now, few + self.most)
+        few = self._drawn(level, now, self.bound["closer"][-1][0])
         looks = [([own[int(self.generator.integers(len(own)))]], self.bound["suspect"])]
-        looks += [(drawn[:count], rise) for count, rise in self.bound["closer"]]
-        return accepted, all(self._risen(seen, accepted, rise) for seen, rise in looks), drawn[few:]
+        looks += [(few[:count], rise) for count, rise in self.bound["closer"]]
+        suspect = all(self._risen(seen, accepted, rise) for seen, rise in looks)
+        # Of another draw: what the screens left of one would lie the lower the higher lay what made a suspect.
+        return accepted, suspect, self._drawn(level, now, self.most)
 
     def _risen(self, launches, accepted, rise):
         """Whether a screen of these launches leaves the cell suspect."""

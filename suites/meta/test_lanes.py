@@ -60,7 +60,7 @@ def test_launches_of_one_layout_are_made_together(monkeypatch, made, wanted, bat
         return [number + place for place in range(len(lanes))]
 
     monkeypatch.setattr(pairs, "foreign_load", lambda before, after: 0.0)
-    pair.conditions, pair.seconds = [("before", "after")] * made, 0.0
+    pair.conditions = [("before", "after")] * made
     pair.import_for, pair._launched = lambda number: None, launched
     assert pair.count(wanted) == list(range(made, made + wanted))
     assert seen == batches
