@@ -219,8 +219,9 @@ def estimate_of(launches, settled):
 
     Pairs of zygotes spread by `settled`.
     """
-    found, paces = {}, column(launches, "pace")
-    of_pace = middle_of(paces), spread_of(np.array(paces)), error_of_median(spread_of(np.array(paces)), len(paces))
+    found, paces = {}, np.array(column(launches, "pace"))
+    spread_of_pace = spread_of(paces)
+    of_pace = middle_of(paces), spread_of_pace, error_of_median(spread_of_pace, len(paces))
     for key in statistics_of(launches):
         steady = without_order(column(launches, key))
         error = error_of_median(spread_of(steady), len(steady))

@@ -20,6 +20,7 @@ def test_of_the_two_statistics_of_a_launch_the_sharper_one_counts(least, typical
     # What was accepted of one alone is held against that one, and few launches by what was accepted.
     assert pairs.sharper(launches, "decode", {"decode": SIDE_BY_SIDE}) == "decode"
     assert pairs.sharper(launches[:4], "decode", references | {"decode": Reference(0.0, 0.01)}) == "decode_typical"
+    assert pairs.sharper(launches[:10], "decode", references | {"decode": Reference(0.0, 0.01)}) == "decode_typical"
     [line] = pairs.pair_lines(launches, references, BOUND, 0.05)
     assert (line.verdict == "FAIL") is (chosen == "decode_typical")
     assert ("by typical tokens" in line.measured) is (chosen == "decode_typical")
@@ -45,20 +46,35 @@ def test_the_last_looks_are_where_time_is_up(seconds, looks, rejects):
     assert bound["spent"] == BOUND["spent"][-len(rejects) :]
 
 
-@pytest.mark.parametrize(("cores", "seconds", "alpha"), [(2, 6.0, 0.01), (1, 13.0, 0.05)])
-def test_launches_that_take_long_are_decided_when_time_is_up(monkeypatch, cores, seconds, alpha):
+@pytest.fixture
+def launching(monkeypatch):
+    """A function from the seconds of a launch, its lanes and an alpha: what until_decided gives, and the seconds."""
     clock = [0.0]
-
-    def launch(number, lanes):
-        clock[0] += seconds
-        return [{"prefill": 0.0, "decode": 0.1 + 0.001 * (number + place), "pace": 0.0} for place in range(len(lanes))]
-
-    pair = Pairing.__new__(Pairing)
-    pair.conditions, pair.seconds, pair.cell = [], 0.0, types.SimpleNamespace(id="a cell")
-    pair.stage = types.SimpleNamespace(announce=lambda text: None)
-    pair.import_for, pair.lanes, pair._launched = lambda number: None, lambda: [{0}, {1}][:cores], launch
     monkeypatch.setattr("fixtures.bench.pairs.time.monotonic", lambda: clock[0])
-    launches, bound = pair.until_decided(BOUND, alpha, {})
-    assert {len(launches), len(launches) - 1} & set(bound["rejects"])
-    assert clock[0] <= BOUND["seconds"] + seconds
-    assert pairs.pair_lines(launches, {}, bound, alpha)[1].verdict == "FAIL"
+
+    def ask(seconds, lanes, alpha):
+        def launch(number, lanes):
+            clock[0] += seconds
+            ratios = [0.1 + 0.001 * (number + place) for place in range(len(lanes))]
+            return [{"prefill": 0.0, "decode": ratio, "pace": 0.0} for ratio in ratios]
+
+        pair = Pairing.__new__(Pairing)
+        pair.conditions, pair.seconds, pair.cell = [], 0.0, types.SimpleNamespace(id="a cell")
+        pair.stage = types.SimpleNamespace(announce=lambda text: None)
+        pair.import_for, pair.lanes, pair._launched = lambda number: None, lambda: lanes, launch
+        return *pair.until_decided(BOUND, alpha, {}), clock[0]
+
+    return ask
+
+
+def test_launches_that_take_long_are_decided_when_time_is_up(launching):
+    launches, bound, seconds = launching(6.0, [{0}, {1}], 0.01)
+    assert len(launches) in bound["rejects"]
+    assert seconds <= BOUND["seconds"]
+    assert pairs.pair_lines(launches, {}, bound, 0.01)[1].verdict == "FAIL"
+
+
+def test_launches_of_which_time_holds_fewer_than_the_first_look_asks_for_get_one(launching):
+    launches, bound, _ = launching(13.0, [{0}], 0.05)
+    assert (len(launches), bound["rejects"]) == (5, [4])  # the last one began before time was up
+    assert pairs.pair_lines(launches, {}, bound, 0.05)[1].verdict == "FAIL"
