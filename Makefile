@@ -8,7 +8,7 @@ ARGS ?= -m llama2 --benchmark-compare
 QUESTIONS := suites/test_generation.py suites/test_latency.py suites/test_quantization.py suites/test_distributed.py \
 	suites/test_accuracy.py
 
-.PHONY: .venv qualify test lint lock bench fuzz prove-accuracy prove-latency prove-resume torture clean
+.PHONY: .venv qualify test lint lock bench fuzz prove-accuracy prove-resume study-calm study-wall-clock torture clean
 
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(QUESTIONS) $(ARGS)
@@ -31,9 +31,13 @@ bench: .venv/.installed
 prove-accuracy: .venv/.installed
 	.venv/bin/python -m suites.meta.prove_accuracy
 
-# Measures for long, with its progress shown, on a machine that should do nothing else.
-prove-latency: .venv/.installed
-	.venv/bin/python -m suites.meta.prove_latency
+# Sessions of the timing gate with planted slowdowns, quiet and beside neighbours; takes an hour.
+study-wall-clock: .venv/.installed
+	.venv/bin/python -m suites.meta.studies.wall_clock
+
+# The main job, ten times in a row, half of them beside neighbours.
+study-calm: .venv/.installed
+	.venv/bin/python -m suites.meta.studies.calm
 
 # Kills and resumes for about half an hour.
 prove-resume: .venv/.installed

@@ -9,17 +9,14 @@ from fixtures.benchmark_traps import why_in_parallel
 from fixtures.judge.against import judge_against
 from fixtures.judge.bounds import bounds
 from fixtures.judge.latency import not_timed
-from fixtures.pairing import Way, ratio_metrics
 
 pytestmark = pytest.mark.cells(against=True)
 
 
-def test_against(cell, verdict, stage, grid, questions, other_stack, alpha):
-    """Paired launches of the same cell under both stacks, the error of both stacks' logits, and scores."""
+def test_against(cell, verdict, stage, questions, other_stack, timing_against):
+    """Replicates of the same cell under both stacks, the error of both stacks' logits, and scores."""
     reason = why_in_parallel(os.environ)
     if reason:
         verdict(not_timed(reason))
-    measured = measure_against(stage, other_stack, cell, grid, questions, bounds()["pairs"], alpha)
-    verdict(
-        judge_against(measured, bounds(), alpha), ratio_metrics(measured.launches, Way("against", measured.layouts))
-    )
+    measured = measure_against(stage, other_stack, cell, questions, timing_against)
+    verdict(judge_against(measured, bounds()), measured.metrics)

@@ -22,8 +22,8 @@ def test_latency(cell, verdict, stage, grid, benchmark, comparing, accepted, pai
     benchmark.extra_info.update({name: value for name, (value, _, _) in metrics.items()})
     spec_lines(cell, measured)
     before = accepted.find("latency", cell, f"@{grid.slug}")
-    pair_lines, ratios = paired(measured, metrics, before, bounds())
+    timed, ratios = paired(measured, before)
+    lines = judge_latency(measured, metrics, comparing, before, bounds(), decided=bool(timed)) + timed
     metrics |= ratios
-    lines = judge_latency(measured, metrics, comparing, before, bounds(), paired=bool(pair_lines)) + pair_lines
     accepted.stage("latency", cell, lines, metrics, len(measured.rounds), verdict.waived, f"@{grid.slug}")
     verdict(lines, metrics)

@@ -14,7 +14,6 @@ from fixtures.bench.latency import grid_for
 from fixtures.bench.plan import cut
 from fixtures.bench.stage import Settings, Stage
 from fixtures.engine.measure import left_pad
-from fixtures.judge.pairs import estimate, percent
 from fixtures.matrix import load_matrix
 
 WARMUP = 3  # pairs
@@ -68,13 +67,12 @@ def main(cell_id, pairs=20):
             rows += [(timed, alone, seen)] if number >= WARMUP else []
         timed, alone, seen = zip(*rows, strict=True)
         totals = [np.array([one["total"] for one in side]) for side in (timed, alone)]
-        clock = estimate(np.log(totals[0] / totals[1]))
-        protocol = estimate(np.log(np.array(seen) / totals[0]))
+        low, clock, high = 100 * (np.quantile(totals[0] / totals[1], [0.25, 0.5, 0.75]) - 1)
+        protocol = 100 * (np.median(np.array(seen) / totals[0]) - 1)
         print(f"{cell_id}, {grid.slug}, {pairs} pairs, {np.median(totals[1]):.4f} s a generate:")
-        told = f"{percent(clock.median):+.2f} % [{percent(clock.low):+.2f}, {percent(clock.high):+.2f}]"
-        print(f"timed generates take {told} longer than bare ones")
+        print(f"timed generates take {clock:+.2f} % (quartiles {low:+.2f}, {high:+.2f}) longer than bare ones")
         print(f"their decode steps, each at its quickest, {quickest(timed) / quickest(alone) - 1:+.2%}")
-        print(f"the protocol adds {percent(protocol.median):.2f} % of a generate around them, outside of what is timed")
+        print(f"the protocol adds {protocol:.2f} % of a generate around them, outside of what is timed")
     finally:
         stage.close()
 

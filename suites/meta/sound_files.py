@@ -68,14 +68,6 @@ DOCUMENTS = lines(*({"text": f"The {word} sat on the mat"} for word in ("cat", "
 RECORDS = lines(*({"document": n, "digest": "ab", "metrics": {"acc": 1.0}, "loglik": -0.5} for n in range(3)))
 HOSTS = b"# two machines\nnode-1:2\nuser@node-2.example slots=2\n[fe80::1]:4\n"
 CODE = {"modeling_x.py": "0" * 64, "configuration_x.py": "1" * 64}
-STORED_RUN = json.dumps(
-    {
-        "datetime": "2026-01-02T03:04:05+00:00",
-        "commit_info": {"id": "0" * 40, "dirty": False},
-        "machine_info": {"cpu": {"brand_raw": "A CPU", "count": 2}, "node": "host"},
-        "benchmarks": [{"fullname": "a", "extra_info": {"grid": "b1", "end_to_end": 0.5}}],
-    }
-).encode()
 
 
 def checkpoint(folder, model):

@@ -27,7 +27,6 @@ from fixtures.models.contents import check_code
 from fixtures.models.inspection import INDEX, check_folder, check_geometry, check_quantised
 from fixtures.models.reading import Tensors
 from fixtures.report import matrix as verdicts
-from fixtures.report.trend import read_runs
 from fixtures.run import ONE_SENTENCE
 from fixtures.selection import check_hosts
 from suites.meta import mutations, sound_files
@@ -156,13 +155,6 @@ def test_unfinished_scores(tmp_path, content):
     progress.path.write_bytes(content)
     records = Progress(tmp_path, "key").records
     assert all(isinstance(record["metrics"], dict) for record in records.values())
-
-
-@fuzzed
-@given(content=mutations.json_files(sound_files.STORED_RUN))
-def test_stored_runs(tmp_path, content):
-    path = tmp_path / "0001_run.json"
-    taken_or_told(path, content, lambda: read_runs(tmp_path))
 
 
 @fuzzed

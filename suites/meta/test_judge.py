@@ -186,14 +186,15 @@ def test_the_floor_ignores_a_disturbed_round():
     assert latency.statistics(disturbed, 1, 0)["floor"][0] == pytest.approx(0.13)
 
 
-@pytest.mark.parametrize(("time", "ratio", "same_machine", "verdicts"), [
-    (1.0, 1.0, True, ["PASS"]), (2.0, 2.0, True, ["FAIL"]), (2.0, 1.0, True, ["INCONCLUSIVE"]),
-    (1.0, 2.0, True, ["INCONCLUSIVE"]), (9.0, 1.0, False, ["PASS", "INCOMPARABLE"]),
-    (1.0, 2.0, False, ["INCONCLUSIVE", "INCOMPARABLE"]),
+@pytest.mark.parametrize(("time", "ratio", "same_machine", "may_fail", "verdicts"), [
+    (1.0, 1.0, True, True, ["PASS"]), (2.0, 2.0, True, True, ["FAIL"]), (2.0, 1.0, True, True, ["INCONCLUSIVE"]),
+    (1.0, 2.0, True, True, ["INCONCLUSIVE"]), (9.0, 1.0, False, True, ["PASS", "INCOMPARABLE"]),
+    (1.0, 2.0, False, True, ["INCONCLUSIVE", "INCOMPARABLE"]),
+    (1.0, 1.0, True, False, ["PASS"]), (9.0, 9.0, True, False, ["INCONCLUSIVE"]),  # a host, or a disturbed machine
 ])  # fmt: skip
-def test_screening_fails_only_what_both_figures_show(time, ratio, same_machine, verdicts):
+def test_screening_fails_only_what_both_figures_show(time, ratio, same_machine, may_fail, verdicts):
     metrics = {"floor": (time, None, "s"), "ratio_to_stock": (ratio, None, "1")}
-    lines = latency.screen(metrics, {"floor": 1.0, "ratio_to_stock": 1.0}, same_machine, {"rise": 0.5})
+    lines = latency.screen(metrics, {"floor": 1.0, "ratio_to_stock": 1.0}, same_machine, {"rise": 0.5}, may_fail)
     assert [line.verdict for line in lines] == verdicts
 
 

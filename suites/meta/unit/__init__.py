@@ -1,0 +1,1 @@
+"""Tests of pure functions: seconds, no worker and no fork."""

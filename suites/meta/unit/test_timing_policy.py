@@ -1,0 +1,173 @@
+"""Which cells get replicates, and what becomes of them, with made-up replicates: nothing is timed here."""
+
+import contextlib
+import math
+import types
+
+import pytest
+
+from fixtures.accepted import Accepted
+from fixtures.compare import decision
+from fixtures.compare.policy import SESSIONS, PairedTiming, compared, rule_of
+from fixtures.compare.replicates import Replicate, Replicates
+from fixtures.judge.bounds import bounds
+
+QUIET, SLOWER, SLOWEST = 0.0, 0.05, 0.4
+
+
+def replicates(rise, disturbed="", count=12):
+    """A set whose candidate is slower than stock by a log-ratio; the last of them is disturbed."""
+    made = [
+        Replicate({"prefill": rise + 1e-3 * (place % 3), "decode": rise + 1e-3 * (place % 3)}, place % 2 == 0)
+        for place in range(count)
+    ]
+    return [*made[:-1], Replicate(made[-1].ratios, made[-1].candidate_first, disturbed)]
+
+
+def snapshots(busy=0.0):
+    """The machine before and after 10 s on two cores of which others kept so many busy."""
+    plain = {"cores": [0, 1], "self": "1", "swap_ins": None, "governors": None, "throttles": None, "frequencies": None}
+    states = []
+    for second in (0.0, 10.0):
+        cpu = {"busy": second * busy, "idle": second * (2 - busy), "steal": 0.0}
+        processes = {"1": {"cpu": 0.0, "threads": 1, "start": 1}}
+        states.append(plain | {"monotonic": second, "wall": second, "cpu": cpu, "processes": processes})
+    return states
+
+
+def measured(device_type="cpu", rise=0.0, busy=0.0):
+    """A timed cell whose own rounds are slower than stock's by a log-ratio."""
+    stamps = [math.exp(rise), 2 * math.exp(rise), 3 * math.exp(rise)]
+    return types.SimpleNamespace(
+        cell=types.SimpleNamespace(platform=types.SimpleNamespace(device_type=device_type)),
+        grid=None,
+        rounds=[{"tokens": stamps}],
+        stock_rounds=[{"tokens": [1.0, 2.0, 3.0]}],
+        conditions=snapshots(busy),
+        trouble=None,
+    )
+
+
+ACCEPTED = Accepted(
+    {"paired_prefill": 1.0, "paired_decode": 1.0, SESSIONS: 3.0},
+    True,
+    spreads={"paired_prefill": 0.002, "paired_decode": 0.002},
+)
+
+
+def timing(sets, updating=False, comparing=True, count=None):
+    """A PairedTiming whose sets of replicates come from a list, and that list."""
+    left = list(sets)
+    maker = lambda *_: types.SimpleNamespace(measure=lambda count=None: left.pop(0))  # noqa: E731
+    return PairedTiming(None, updating, comparing, count, bounds(), maker), left
+
+
+def verdicts(lines):
+    return {line.check: line.verdict for line in lines}
+
+
+def test_a_cell_that_two_sets_call_slower_fails_and_says_everything():
+    paired, left = timing([replicates(SLOWEST), replicates(SLOWEST)])
+    lines, metrics = paired(measured(rise=SLOWEST), ACCEPTED)
+    assert verdicts(lines) == {"prefill": "FAIL", "decode": "FAIL"}
+    for words in ("% [", "12 replicates", "minimum detectable", "budget 10 %", "a first set of 12 showed"):
+        assert words in lines[1].measured
+    assert metrics["now_decode"][0] == pytest.approx(math.exp(SLOWEST), rel=0.01)
+    assert not left
+
+
+def test_what_a_second_set_does_not_confirm_is_no_failure():
+    paired, _ = timing([replicates(SLOWEST), replicates(QUIET)])
+    lines, _ = paired(measured(rise=SLOWEST), ACCEPTED)
+    assert verdicts(lines) == {"prefill": "PASS", "decode": "PASS"}
+
+
+def test_a_sound_set_needs_no_second_one():
+    paired, left = timing([replicates(QUIET), replicates(SLOWEST)])
+    lines, _ = paired(measured(rise=SLOWEST), ACCEPTED)
+    assert verdicts(lines) == {"prefill": "PASS", "decode": "PASS"}
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("sets", [
+    [replicates(SLOWEST, "foreign load of 1.29 cores")],
+    [replicates(SLOWEST), replicates(SLOWEST, "foreign load of 1.29 cores")],
+])  # fmt: skip
+def test_a_disturbed_set_fails_nothing_and_names_the_cause(sets):
+    paired, _ = timing(sets)
+    lines, _ = paired(measured(rise=SLOWEST), ACCEPTED)
+    assert set(verdicts(lines).values()) == {"INCONCLUSIVE"}
+    assert any("foreign load of 1.29 cores" in line.measured for line in lines)
+
+
+def test_rounds_that_stay_disturbed_are_not_compared_at_all():
+    paired, left = timing([replicates(SLOWEST)])
+    lines, _ = paired(measured(rise=SLOWEST, busy=1.3), ACCEPTED)
+    assert verdicts(lines) == {"replicates": "INCONCLUSIVE"}
+    assert "foreign load of 1.30 cores" in lines[0].measured
+    assert len(left) == 1
+
+
+def test_a_host_clears_by_its_own_rounds_and_an_accelerator_never():
+    paired, left = timing([replicates(QUIET)])
+    assert verdicts(paired(measured(rise=0.03), ACCEPTED)[0]) == {"screen": "PASS"}
+    assert len(left) == 1
+    assert verdicts(paired(measured("cuda", rise=0.03), ACCEPTED)[0]) == {"prefill": "PASS", "decode": "PASS"}
+
+
+@pytest.mark.parametrize("before", [
+    Accepted(None, True),
+    Accepted({"floor": 1.0, "ratio_to_stock": 1.0}, True),
+    Accepted(ACCEPTED.values, False, same_machine=False, spreads=ACCEPTED.spreads),
+])  # fmt: skip
+def test_without_a_ratio_of_this_machine_replicates_decide_nothing(before):
+    paired, left = timing([replicates(SLOWEST)])
+    assert paired(measured(rise=SLOWEST), before) == ([], {})
+    assert len(left) == 1
+
+
+def test_accepting_takes_three_sessions_and_keeps_their_spread():
+    paired, left = timing([replicates(rise) for rise in (0.01, 0.02, 0.03)], updating=True, count=12)
+    lines, metrics = paired(measured(), Accepted(None, True))
+    assert metrics[SESSIONS][0] == 3
+    assert metrics["paired_decode"][1] == pytest.approx(0.01)
+    assert verdicts(lines) == {"replicates": "PASS"}
+    assert not left
+
+
+def test_nothing_is_accepted_from_a_disturbed_session():
+    paired, _ = timing([replicates(QUIET), replicates(QUIET, "steal")], updating=True, count=12)
+    lines, metrics = paired(measured(), ACCEPTED)
+    assert (verdicts(lines), metrics) == ({"replicates": "INCONCLUSIVE"}, {})
+
+
+def test_accepting_without_replicates_keeps_the_ratio_that_there_is():
+    paired, _ = timing([], updating=True)
+    assert paired(measured(), ACCEPTED)[1]["paired_decode"] == (1.0, 0.002, "1")
+
+
+def test_place_in_the_run_changes_nothing():
+    rules = {name: rule_of(bounds(), "cpu", name) for name in ("prefill", "decode")}
+    accepted = {name: decision.Accepted(0.0, 0.002, 3) for name in rules}
+    found = [compared(lambda: replicates(SLOWER), accepted, rules) for _ in range(30)]
+    assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize(("disturbed", "made", "count"), [(0, 12, 12), (6, 18, 12), (7, 7, 1)])
+def test_disturbed_replicates_are_repeated_up_to_a_limit(disturbed, made, count):
+    stage = types.SimpleNamespace(announce=lambda text: None, settle=lambda: None)
+    stage.fresh_fork_servers = contextlib.nullcontext
+    maker, orders = Replicates.__new__(Replicates), []
+    maker.stage, maker.stages, maker.stacks = stage, [stage], []
+    maker.cell, maker.table = types.SimpleNamespace(id="a"), {"replicates": 12}
+
+    def one(candidate_first):
+        orders.append(candidate_first)
+        return Replicate({}, candidate_first, "steal" if len(orders) <= disturbed else "")
+
+    maker._replicate = one
+    found = maker.measure()
+    assert (len(orders), len(found)) == (made, count)
+    assert bool(found[-1].disturbance) == (count == 1)
+    if count == 12:
+        assert [seen.candidate_first for seen in found] == [True, False] * 6
