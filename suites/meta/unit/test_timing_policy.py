@@ -165,7 +165,7 @@ def test_disturbed_replicates_are_repeated_up_to_a_limit(disturbed, made, count)
         orders.append(candidate_first)
         return Replicate({}, candidate_first, "steal" if len(orders) <= disturbed else "")
 
-    maker._replicate = one
+    maker.replicate = one
     found = maker.measure()
     assert (len(orders), len(found)) == (made, count)
     assert bool(found[-1].disturbance) == (count == 1)
