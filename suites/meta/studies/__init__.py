@@ -1,0 +1,1 @@
+"""Studies: long measurements that describe the suite itself; not part of `make test`."""
