@@ -1,0 +1,48 @@
+"""A slowdown that studies plant on an accelerator: a kernel that spins in each decode step, a share of its kernels."""
+
+import functools
+
+import numpy as np
+import torch
+
+from fixtures.engine import measure
+
+PROBE = 2_000_000  # cycles of the kernel by which is known how long one takes
+state = {"cycles": 0}
+
+
+def spinning(model):
+    """Each decode step launches one more kernel, once `set_spin` has said how long it spins."""
+    honest = model.forward
+
+    @functools.wraps(honest)  # generate() reads the signature
+    def forward(*inputs, **options):
+        ids = inputs[0] if inputs else options["input_ids"]
+        if state["cycles"] and ids.shape[1] == 1:
+            torch.cuda._sleep(state["cycles"])
+        return honest(*inputs, **options)
+
+    object.__setattr__(model, "forward", forward)
+
+
+def set_spin(service, share, request, step):
+    """Spin for `share` of `step`, the kernel seconds of a decode step; an operation of the worker."""
+    state["cycles"] = 0
+    if share:
+        torch.cuda._sleep(PROBE)
+        with service.models["candidate"].adapter.kernels() as kernels:
+            for _ in range(3):
+                torch.cuda._sleep(PROBE)
+            torch.cuda.synchronize()
+        cycle = float(np.median([duration for _, _, duration in kernels])) / 1e9 / PROBE
+        state["cycles"] = round(share * step / cycle)
+    return {"cycles": state["cycles"]}
+
+
+def step_of(service, request):
+    """Kernel seconds of a decode step, and how many kernels each has; nothing planted. An operation of the worker."""
+    state["cycles"] = 0
+    loaded = service.models["candidate"]
+    asked = {name: request[name] for name in ("prompt", "new_tokens", "beams", "batch")}
+    stamps = [measure.timed_generate(loaded, **asked, device_time=True)["device"] for _ in range(3)]
+    return float(np.median(np.diff(stamps, axis=1)))
