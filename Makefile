@@ -5,8 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
 # What `make qualify` asks; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m llama2 --benchmark-compare
-QUESTIONS := suites/test_generation.py suites/test_latency.py suites/test_quantization.py suites/test_distributed.py \
-	suites/test_accuracy.py
+QUESTIONS := suites/test_generation.py suites/test_dispatch.py suites/test_latency.py suites/test_quantization.py \
+	suites/test_distributed.py suites/test_accuracy.py
 
 .PHONY: .venv qualify test lint lock bench fuzz prove-accuracy prove-resume study-calm study-wall-clock torture clean
 
