@@ -86,6 +86,10 @@ def generation(cell):
     return f"test_generation[{cell}]"
 
 
+def dispatch(cell):
+    return f"test_dispatch[{cell}]"
+
+
 def latency(cell):
     return f"test_latency[{cell}]"
 

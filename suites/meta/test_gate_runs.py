@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.contract import checks_of
 from fixtures.ledger import Baselines, Value, machine_fingerprint, numerics_key, read_journal
-from suites.meta.inner import ROOT, doctored, generation, latency, plant, run_suite
+from suites.meta.inner import ROOT, dispatch, doctored, generation, latency, nodes, plant, run_suite
 
 SOUND, BROKEN, UNSUPPORTED = (f"{model}-fp32-cpu-single" for model in ("opt-6.7b", "opt-30b", "qwen3-4b"))
 CLAIMS = """
@@ -50,7 +50,7 @@ TODAY = datetime.date.today()
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory):
-    """The option for three claimed rows, the last in need of a stack that is not there: six claimed cells."""
+    """The option for three claimed rows, the last in need of a stack that is not there: nine claimed cells."""
     folder = tmp_path_factory.mktemp("three") / "matrix"
     shutil.copytree(ROOT / "fixtures/matrix", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (folder / "claims.toml").write_text(CLAIMS)
@@ -95,22 +95,25 @@ BREAK = ["-p", "suites.meta.planting", plant(BROKEN, "before", "a_python_error")
 
 @pytest.fixture(scope="module")
 def qualified(matrix, tmp_path_factory):
-    """(a run of all six cells, two of them waived for ten more days; its folder)."""
+    """(a run of all nine cells, three of them waived for ten more days; its folder)."""
     folder = tmp_path_factory.mktemp("qualified")
     soon = dict(suite="*", cells=BROKEN, check="runs", until=TODAY + datetime.timedelta(days=10))
-    return gate(folder, matrix, baselines(folder / "baselines", ACCEPTED, soon=soon), *BREAK), folder
+    accepted = baselines(folder / "baselines", ACCEPTED, soon=soon)
+    traced = run_suite(folder / "accepting", accepted, "--update-baselines", *nodes("dispatch", [SOUND]))
+    assert traced.status == 0, traced.output
+    return gate(folder, matrix, accepted, *BREAK), folder
 
 
 def test_a_full_run_qualifies_and_says_what_of_it_was_waived(qualified):
     run, folder = qualified
     assert run.status == 0, run.output
-    assert "QUALIFIED: 6 of 6 claimed cells" in run.output
-    assert ": 2 PASS, 2 waived, 2 unsupported\n" in run.output
-    assert "UNSUPPORTED 2: qwen3-4b needs transformers 99.0" in run.output
-    assert "WAIVED 2: soon of soon-owner until" in run.output
+    assert "QUALIFIED: 9 of 9 claimed cells" in run.output
+    assert ": 3 PASS, 3 waived, 3 unsupported\n" in run.output
+    assert "UNSUPPORTED 3: qwen3-4b needs transformers 99.0" in run.output
+    assert "WAIVED 3: soon of soon-owner until" in run.output
     opening, *tests, count, closing = read_journal(folder / "journal.jsonl")
     assert {line["check"] for test in tests for line in test["lines"]} <= {"supported"}.union(*checks_of().values())
-    assert (count["gate"], count["claimed"], count["faults"]) == ("QUALIFIED", 6, {})
+    assert (count["gate"], count["claimed"], count["faults"]) == ("QUALIFIED", 9, {})
     assert {record["run"] for record in (*tests, count, closing)} == {opening["run"]}
 
 
@@ -140,10 +143,10 @@ def resumed(qualified, matrix, tmp_path):
 def test_what_is_taken_from_the_journal_counts(resumed):
     run = resumed(lambda record: None)
     assert run.status == 0, run.output
-    assert "6 of 6 tests are from" in run.output
-    assert count_of(run).endswith(": 2 PASS, 2 waived, 2 unsupported")
-    assert "FROM THE JOURNAL 6: of the run begun" in run.output
-    assert "WAIVED 2: soon of soon-owner until" in run.output
+    assert "9 of 9 tests are from" in run.output
+    assert count_of(run).endswith(": 3 PASS, 3 waived, 3 unsupported")
+    assert "FROM THE JOURNAL 9: of the run begun" in run.output
+    assert "WAIVED 3: soon of soon-owner until" in run.output
 
 
 def test_an_intermittent_cell_qualifies_nothing(resumed):
@@ -156,7 +159,7 @@ def test_an_intermittent_cell_qualifies_nothing(resumed):
     run = resumed(crash_once)
     assert run.status == 1
     assert causes(run) == {generation(SOUND): "INTERMITTENT"}
-    assert count_of(run).startswith("NOT QUALIFIED: 5 of 6 claimed cells")
+    assert count_of(run).startswith("NOT QUALIFIED: 8 of 9 claimed cells")
 
 
 def test_verdicts_that_were_taken_in_spite_of_differences_qualify_nothing(resumed):
@@ -216,32 +219,34 @@ def test_the_gate_names_every_cell_without_an_answer_and_the_mend(spoiled):
     assert spoiled.status == 1
     assert causes(spoiled) == {
         generation(SOUND): "STALE_WAIVER",
+        dispatch(SOUND): "NO_BASELINE",
         latency(SOUND): "NO_BASELINE",
         generation(BROKEN): "FAIL",
+        dispatch(BROKEN): "FAIL",
         latency(BROKEN): "FAIL",
         latency(UNSUPPORTED): "DESELECTED",
     }
     assert "NO_BASELINE: accept values: --update-baselines in place of --gate, review" in spoiled.output
-    [line] = [line for line in spoiled.output.splitlines() if line.startswith("NOT QUALIFIED: 1 of 6 claimed cells")]
-    assert line.endswith("; 2 FAIL, 1 DESELECTED, 1 STALE_WAIVER, 1 NO_BASELINE")
+    [line] = [line for line in spoiled.output.splitlines() if line.startswith("NOT QUALIFIED: 2 of 9 claimed cells")]
+    assert line.endswith("; 3 FAIL, 2 NO_BASELINE, 1 DESELECTED, 1 STALE_WAIVER")
 
 
 @pytest.mark.parametrize(("narrowed", "asked"), [
-    (["-k", "qwen3"], 2),
+    (["-k", "qwen3"], 3),
     (["suites/test_latency.py", "-m", "qwen"], 1),
     ([f"suites/test_generation.py::{generation(UNSUPPORTED)}"], 1),
 ])  # fmt: skip
 def test_a_partial_run_that_is_allowed_qualifies_nothing(tmp_path, matrix, narrowed, asked):
     run = gate(tmp_path, matrix, *narrowed, "--allow-partial")
     assert run.status == 0, run.output
-    assert f"NOT A QUALIFICATION (partial: {asked} of 6 cells" in run.output
+    assert f"NOT A QUALIFICATION (partial: {asked} of 9 cells" in run.output
     assert list(read_journal(tmp_path / "journal.jsonl"))[-2]["gate"] == "NOT A QUALIFICATION"
 
 
 def test_a_partial_run_fails_unless_it_is_allowed(tmp_path, matrix):
     run = gate(tmp_path, matrix, "suites/test_latency.py", "-k", "qwen3", environment={"iter": "1"})
     assert run.status == 1
-    assert "NOT QUALIFIED: 0 of 6 claimed cells" in run.output
+    assert "NOT QUALIFIED: 0 of 9 claimed cells" in run.output
     found = causes(run)
     assert found.pop(latency(UNSUPPORTED)) == "NARROWED", "a grid of fewer rounds asks less"
     assert found.pop(latency(SOUND)) == found.pop(latency(BROKEN)) == "DESELECTED"
@@ -252,7 +257,7 @@ def test_a_run_that_stops_early_fails_the_gate(tmp_path, matrix):
     run = gate(tmp_path, matrix, "-x", "--worker-python=/bin/false", "--allow-partial")
     assert run.status == 1
     assert set(causes(run).values()) == {"FAIL", "NEVER RAN"}
-    assert "5 NEVER RAN, 1 FAIL" in run.output
+    assert "8 NEVER RAN, 1 FAIL" in run.output
 
 
 def test_what_a_qualification_consists_of_is_told_beforehand(tmp_path):

@@ -5,12 +5,13 @@ import json
 import types
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.accepted import AcceptedTraces
 from fixtures.bench.dispatch import Dispatch
-from fixtures.engine.dispatch import primitive_of
+from fixtures.engine.dispatch import _device_kernels, primitive_of
 from fixtures.judge import folding
 from fixtures.judge.dispatch import difference, judge_dispatch, without_views
 from fixtures.ledger import LedgerError
@@ -116,6 +117,24 @@ def test_views_and_numbers_are_counted_and_work_is_kept_in_order():
 )
 def test_onednn_is_read_without_times(line, found):
     assert primitive_of(line) == found
+
+
+def event(name, start, device="CPU", correlation=0):
+    kinds = torch.profiler.DeviceType
+    plain = dict(name=name, start_ns=start, correlation_id=correlation, is_user_annotation=name.startswith("##"))
+    return types.SimpleNamespace(
+        **{key: lambda value=value: value for key, value in plain.items()},
+        device_type=lambda: getattr(kinds, device),
+    )
+
+
+def test_kernels_of_a_device_belong_to_the_step_that_launched_them():
+    host = [event("launch", 1, correlation=7), event("##step", 5), event("launch", 6, correlation=8)]
+    device = [event("second", 9, "CUDA", 8), event("first", 8, "CUDA", 7), event("##step", 8, "CUDA")]
+    device.append(event("Memcpy HtoD", 7, "CUDA", 7))
+    kernels, copies = _device_kernels([*host, *device], host)
+    assert kernels == [["first"], ["second"]]
+    assert copies == [{"Memcpy HtoD": 1}, {}]
 
 
 # -- comparing ----
