@@ -13,10 +13,10 @@ from fixtures.judge.latency import not_timed
 pytestmark = pytest.mark.cells(against=True)
 
 
-def test_against(cell, verdict, stage, questions, other_stack, timing_against):
+def test_against(cell, verdict, stage, grid, questions, other_stack, timing_against):
     """Replicates of the same cell under both stacks, the error of both stacks' logits, and scores."""
     reason = why_in_parallel(os.environ)
     if reason:
         verdict(not_timed(reason))
-    measured = measure_against(stage, other_stack, cell, questions, timing_against)
+    measured = measure_against(stage, other_stack, cell, grid.beam, questions, timing_against)
     verdict(judge_against(measured, bounds()), measured.metrics)

@@ -11,7 +11,7 @@ from fixtures.judge.latency import judge_latency, metrics_of, not_timed
 
 
 @pytest.mark.benchmark(timer=worker_clock)
-def test_latency(cell, verdict, stage, grid, benchmark, comparing, accepted, paired, spec_lines):
+def test_latency(cell, verdict, stage, grid, benchmark, comparing, accepted, paired, spec_lines, dispatch_cause):
     """End to end, first and next token, stock stepped in alternation, against this cell's own accepted values."""
     reason = why_not_timed(benchmark, os.environ)
     if reason:
@@ -24,6 +24,7 @@ def test_latency(cell, verdict, stage, grid, benchmark, comparing, accepted, pai
     before = accepted.find("latency", cell, f"@{grid.slug}")
     timed, ratios = paired(measured, before)
     lines = judge_latency(measured, metrics, comparing, before, bounds(), decided=bool(timed)) + timed
+    lines = dispatch_cause(lines)
     metrics |= ratios
     accepted.stage("latency", cell, lines, metrics, len(measured.rounds), verdict.waived, f"@{grid.slug}")
     verdict(lines, metrics)

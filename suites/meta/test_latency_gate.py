@@ -82,6 +82,8 @@ def test_a_stack_beside_itself_is_as_fast_and_as_close(tmp_path):
     name = f"test_against[{CELL}]"
     # A machine that is busy with something else may leave it undecided, which is no pass and no fail.
     assert run.verdict(name) in ("PASS", "INCONCLUSIVE"), run.output
+    if "INCONCLUSIVE" in run.line(name, "against_replicates"):
+        pytest.skip(run.line(name, "against_replicates"))
     metrics = json.loads((tmp_path / "journal.jsonl").read_text().splitlines()[-2])["metrics"]
     assert 0.8 < metrics["against_decode"][0] < 1.25
 

@@ -7,10 +7,11 @@ import types
 import pytest
 
 from fixtures.accepted import Accepted
-from fixtures.compare import decision
+from fixtures.compare import decision, policy
 from fixtures.compare.policy import SESSIONS, PairedTiming, compared, rule_of
 from fixtures.compare.replicates import Replicate, Replicates
 from fixtures.judge.bounds import bounds
+from fixtures.judge.verdicts import Line
 
 QUIET, SLOWER, SLOWEST = 0.0, 0.05, 0.4
 
@@ -171,3 +172,15 @@ def test_disturbed_replicates_are_repeated_up_to_a_limit(disturbed, made, count)
     assert bool(found[-1].disturbance) == (count == 1)
     if count == 12:
         assert [seen.candidate_first for seen in found] == [True, False] * 6
+
+
+@pytest.mark.parametrize(("verdict", "words"), [
+    ("FAIL", "+9 %; dispatch differs: decode 1: one copy more"), ("PASS", "+9 %"),
+])  # fmt: skip
+def test_a_slower_line_says_what_is_dispatched_otherwise(verdict, words, monkeypatch):
+    stage = types.SimpleNamespace(candidate=lambda cell: "loaded")
+    traces = types.SimpleNamespace(find=lambda cell: ({"steps": {}}, True))
+    monkeypatch.setattr(policy, "difference_from", lambda *_: "decode 1: one copy more")
+    lines = [Line("decode", verdict, "+9 %"), Line("measured", "PASS", "1 s")]
+    found = policy.with_cause(lines, stage, traces, None, 4)
+    assert [line.measured for line in found] == [words, "1 s"]
