@@ -85,7 +85,7 @@ def test_every_finished_cell_is_in_the_journal(accepting):
 
 @pytest.mark.parametrize(("name", "verdicts", "outcome"), [
     (SAME, {"PASS", "INCONCLUSIVE"}, None),  # one noisy figure alone may not fail a cell
-    (SLOWER, {"FAIL"}, "failure"),
+    (SLOWER, {"INCONCLUSIVE"}, "skipped"),  # without replicates the wall clock of a host fails nothing
     (MISSING, {"NO_BASELINE"}, "skipped"),
     (ELSEWHERE, {"INCOMPARABLE"}, "skipped"),
 ])  # fmt: skip
@@ -96,9 +96,10 @@ def test_each_cell_is_compared_with_its_own_values(comparing, name, verdicts, ou
     assert seen == "PASS" or seen in message, "JUnit has to say it, too"
 
 
-def test_a_regression_fails_the_run_and_the_sum_says_what_was_not_compared(comparing):
+def test_the_sum_says_what_was_not_compared(comparing):
     assert comparing.status == 1
-    assert "2 FAIL" in comparing.output
+    assert "1 FAIL" in comparing.output  # the torn baselines
+    assert "INCONCLUSIVE" in comparing.output.splitlines()[-2]
     assert "1 INCOMPARABLE" in comparing.output
     assert "1 NO_BASELINE" in comparing.output
 
