@@ -282,7 +282,7 @@ def smi(tmp_path, monkeypatch):
 
 ANSWERS = """echo "$@" >> "$0.asked"
 case "$1" in
-  --query-gpu=*) echo "0, 0x0000000000000041, 345 MHz"; echo "1, [N/A], [N/A]" ;;
+  --query-gpu=*) echo "0, 0x0000000000000041, 345 MHz, 8, 16"; echo "1, [N/A], [N/A], [N/A], [N/A]" ;;
   *) echo 17; echo 17; echo 18; echo "[Insufficient Permissions]" ;;
 esac"""
 
@@ -291,10 +291,19 @@ def test_the_devices_are_read_from_the_made_up_program(smi, tmp_path):
     smi(ANSWERS)
     put(tmp_path / "proc/17/stat", "")
     seen = conditions.devices([0, 1], tmp_path / "proc")
-    known, silent = {"reasons": 0x41, "sm_clock": 345_000_000}, {"reasons": None, "sm_clock": None}
+    known = {"reasons": 0x41, "sm_clock": 345_000_000, "link": [8, 16]}
+    silent = {"reasons": None, "sm_clock": None, "link": [None, None]}
     assert seen == {"devices": {"0": known, "1": silent}, "pids": [17, 18], "strangers": [18]}
     assert all("--format=csv,noheader --id=0,1" in asked for asked in open(tmp_path / "bin/nvidia-smi.asked"))
     assert judge.reasons_of(0x41) == ["gpu_idle", "hw_thermal_slowdown"]
+
+
+def test_a_narrow_link_disturbs_and_a_full_one_does_not(quiet):
+    for reading in quiet:
+        reading["devices"]["devices"]["0"]["link"] = [16, 16]
+    assert line(quiet).verdict == "PASS"
+    quiet[1]["devices"]["devices"]["0"]["link"] = [8, 16]
+    assert "device 0 has a link of 8 lanes, it could have 16" in line(quiet).measured
 
 
 def test_a_device_that_tells_no_reasons_is_not_seen(quiet):
