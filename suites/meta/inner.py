@@ -26,6 +26,10 @@ class Run:
         """A property that the run recorded for a test, None where it did not."""
         return self.tests[name][3].get(key)
 
+    def undisturbed(self, name):
+        """Whether a test does not say that the machine was disturbed while it was timed."""
+        return "wanted an undisturbed machine" not in self.tests[name][2]
+
     def line(self, name, check):
         """The line of one check in a test's failure or skip message."""
         return next((row.strip() for row in self.tests[name][2].splitlines() if row.strip().startswith(check)), "")

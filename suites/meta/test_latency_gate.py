@@ -19,8 +19,8 @@ def accepted(tmp_path_factory):
     options = ["--update-baselines", REPLICATES, f"--baselines={folder}"]
     run = run_suite(tmp_path_factory.mktemp("accept"), *nodes("latency", [CELL]), *options, environment=GRID)
     assert run.status == 0, run.output
-    if "no ratio accepted" in run.output:
-        pytest.skip(run.line(latency(CELL), "replicates"))
+    if not run.undisturbed(latency(CELL)):
+        pytest.skip(run.tests[latency(CELL)][2])
     return folder
 
 
@@ -31,8 +31,8 @@ def slowed(accepted, tmp_path_factory):
     broken = ["-p", "suites.meta.planting", plant(CELL, "after", "latency_faults.slowed_to_double")]
     options = [f"--baselines={accepted}", "-o", f"cache_dir={folder / 'cache'}", "--spec-lines", "--benchmark-compare"]
     run = run_suite(folder, *broken, *nodes("latency", [CELL]), *options, REPLICATES, environment=GRID)
-    if run.verdict(latency(CELL)) == "INCONCLUSIVE" and "INCONCLUSIVE" in run.line(latency(CELL), "replicates"):
-        pytest.skip(run.line(latency(CELL), "replicates"))  # others keep this machine busy
+    if not run.undisturbed(latency(CELL)):
+        pytest.skip(run.tests[latency(CELL)][2])  # others keep this machine busy
     return run, folder
 
 
@@ -82,8 +82,8 @@ def test_a_stack_beside_itself_is_as_fast_and_as_close(tmp_path):
     name = f"test_against[{CELL}]"
     # A machine that is busy with something else may leave it undecided, which is no pass and no fail.
     assert run.verdict(name) in ("PASS", "INCONCLUSIVE"), run.output
-    if "INCONCLUSIVE" in run.line(name, "against_replicates"):
-        pytest.skip(run.line(name, "against_replicates"))
+    if not run.undisturbed(name):
+        pytest.skip(run.tests[name][2])
     metrics = json.loads((tmp_path / "journal.jsonl").read_text().splitlines()[-2])["metrics"]
     assert 0.8 < metrics["against_decode"][0] < 1.25
 

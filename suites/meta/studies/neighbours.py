@@ -30,7 +30,7 @@ def neighbours(seed, models=2, streams=1):
                 subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             )
         for process in started:
-            if process.stdout.readline().strip() != READY:
+            if not any(line.strip() == READY for line in process.stdout):  # stacks print more
                 raise RuntimeError(f"a neighbour ended before it began: {' '.join(process.args)}")
         yield
     finally:
