@@ -55,7 +55,7 @@ def accept(checkout, marker, out):
     files = [
         f"suites/test_{name}.py" for name in ("dispatch", "latency") if (checkout / f"suites/test_{name}.py").exists()
     ]
-    command = [sys.executable, "-m", "pytest", *files, "-m", marker, "--update-baselines", "--launches", "6"]
+    command = [sys.executable, "-m", "pytest", *files, "-m", marker, "--update-baselines", "--launches", "4"]
     begun = time.monotonic()
     with (out / "accept.txt").open("w") as output:
         command += [f"--results={out / 'accept'}", f"--baselines={folder}"]
