@@ -19,7 +19,7 @@ from fixtures.compare.policy import rule_of
 from fixtures.compare.replicates import Replicates
 from fixtures.compare.statistics import log_ratios
 from fixtures.judge.bounds import bounds
-from fixtures.matrix import load_matrix
+from suites.meta.studies import cell_of
 
 LEVELS = (0.0, 0.005, 0.01, 0.02, 0.05)  # of the kernel time of a decode step
 FAULT = {"fault_after": "suites.meta.spin_faults:spinning"}
@@ -66,7 +66,7 @@ class Levels(Replicates):
 
 def measure(cell_id, pairs, out, seconds):
     """Write one JSON file with a row for each pair into the folder `out`; stops early after so many seconds."""
-    cell = next(cell for cell in load_matrix().all_cells() if cell.id == cell_id)
+    cell = cell_of(cell_id)
     stage, rows, begun = Stage(Settings(faults={cell.id: FAULT})), [], time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -117,11 +117,11 @@ def table(folder):
     for path in sorted(folder.glob("*.json")):
         data = json.loads(path.read_text())
         found.setdefault(data["cell"], []).extend(data["rows"])
-    rule, lines = rule_of(bounds(), "cuda", "decode"), []
+    lines = []
     names = " | ".join("identical" if not level else f"+{100 * level:g} %" for level in LEVELS)
     lines += [f"| cell | rule | sd of identical code | {names} |", "|---" * (3 + len(LEVELS)) + "|"]
     for cell, rows in found.items():
-        draw = np.random.default_rng(SEED)
+        draw, rule = np.random.default_rng(SEED), rule_of(bounds(), cell_of(cell), "decode")
         for clock, title in (("device", "the gate, kernel time"), ("wall", "the gate's rule, wall time")):
             spread = float(np.std([row[clock]["0.0"] for row in rows], ddof=1))
             known = LEVELS if clock == "device" else BY_WALL

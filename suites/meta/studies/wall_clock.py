@@ -19,7 +19,7 @@ from fixtures.compare.decision import decide, mean_of, percent, sessions_of
 from fixtures.compare.policy import rule_of
 from fixtures.compare.replicates import Replicates
 from fixtures.judge.bounds import bounds
-from fixtures.matrix import load_matrix
+from suites.meta.studies import cell_of
 from suites.meta.studies.neighbours import neighbours
 
 CELL = "llama-2-7b-fp32-cpu-single"
@@ -65,7 +65,7 @@ def session(cell, blocks):
 
 def measure(cell_id, sessions, every, out, blocks=6):
     """Write one JSON file a session into the folder `out`; a pair of sessions begins every so many seconds."""
-    cell = next(cell for cell in load_matrix().all_cells() if cell.id == cell_id)
+    cell = cell_of(cell_id)
     out.mkdir(parents=True, exist_ok=True)
     for number in range(sessions):
         begun = time.monotonic()
@@ -104,7 +104,7 @@ def found_at(sets, level, rule, generator):
 
 def table(folder):
     """The Markdown table of the sessions in a folder; brackets: 95 % by resampling the sessions of the first sets."""
-    rule, rows = rule_of(bounds(), "cpu", "decode"), []
+    rule, rows = rule_of(bounds(), cell_of(CELL), "decode"), []
     for kind in ("quiet", "busy"):
         sets, disturbed = sets_of(folder, kind)
         if len(sets) < 2 + ACCEPTED:

@@ -36,11 +36,15 @@ def snapshots(busy=0.0):
     return states
 
 
+def a_cell(device_type="cpu", mode="single"):
+    return types.SimpleNamespace(platform=types.SimpleNamespace(device_type=device_type), mode=mode)
+
+
 def measured(device_type="cpu", rise=0.0, busy=0.0):
     """A timed cell whose own rounds are slower than stock's by a log-ratio."""
     stamps = [math.exp(rise), 2 * math.exp(rise), 3 * math.exp(rise)]
     return types.SimpleNamespace(
-        cell=types.SimpleNamespace(platform=types.SimpleNamespace(device_type=device_type)),
+        cell=a_cell(device_type),
         grid=None,
         rounds=[{"tokens": stamps}],
         stock_rounds=[{"tokens": [1.0, 2.0, 3.0]}],
@@ -148,7 +152,7 @@ def test_accepting_without_replicates_keeps_the_ratio_that_there_is():
 
 
 def test_place_in_the_run_changes_nothing():
-    rules = {name: rule_of(bounds(), "cpu", name) for name in ("prefill", "decode")}
+    rules = {name: rule_of(bounds(), a_cell(), name) for name in ("prefill", "decode")}
     accepted = {name: decision.Accepted(0.0, 0.002, 3) for name in rules}
     found = [compared(lambda: replicates(SLOWER), accepted, rules) for _ in range(30)]
     assert all(one == found[0] for one in found)
@@ -184,3 +188,13 @@ def test_a_slower_line_says_what_is_dispatched_otherwise(verdict, words, monkeyp
     lines = [Line("decode", verdict, "+9 %"), Line("measured", "PASS", "1 s")]
     found = policy.with_cause(lines, stage, traces, None, 4)
     assert [line.measured for line in found] == [words, "1 s"]
+
+
+def test_ranks_of_a_host_have_a_rule_of_their_own_and_those_of_accelerators_have_not():
+    for name in ("prefill", "decode"):
+        assert (
+            rule_of(bounds(), a_cell(mode="autotp"), name)["margin"]
+            == bounds()["replicates"]["host"]["group"]["margin"]
+        )
+        assert rule_of(bounds(), a_cell(), name)["margin"] < rule_of(bounds(), a_cell(mode="autotp"), name)["margin"]
+        assert rule_of(bounds(), a_cell("cuda", "autotp"), name) == rule_of(bounds(), a_cell("cuda"), name)
