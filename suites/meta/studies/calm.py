@@ -1,8 +1,8 @@
 """Does the main job stay calm on a busy host? It runs many times in a row, some of them beside neighbours.
 
 `python -m suites.meta.studies.calm --runs 10 --busy 5 --out DIR` accepts values of this machine into a folder of its
-own, then repeats the job of `make qualify` against them. It ends with status 1 if any run fails, or if any cell that
-passes on the quiet host FAILs beside the neighbours.
+own, then repeats the job of `make qualify` against them. It ends with status 1 if any run fails, or if any cell
+fails in one.
 """
 
 import argparse
@@ -38,8 +38,8 @@ def job(checkout, options, results, baselines):
 
 def verdicts_in(results):
     """{node id: (verdict, why)} of the finished tests in a run's journal; `why` is the line that decided."""
-    found = {}
-    for row in (results / "journal.jsonl").read_text().splitlines():
+    found, journal = {}, results / "journal.jsonl"
+    for row in journal.read_text().splitlines() if journal.exists() else ():  # none where a run did not start
         record = json.loads(row)
         if record.get("kind") == "test" and record.get("final"):
             lines = [line for line in record["lines"] if line["verdict"] == record["verdict"]]
@@ -51,7 +51,7 @@ def verdicts_in(results):
 def accept(checkout, marker, out):
     """A folder of baselines with this machine's own values of the cells of a marker."""
     folder = out / "baselines"
-    shutil.copytree(ROOT / "baselines", folder, dirs_exist_ok=True)
+    shutil.copytree(checkout / "baselines", folder, dirs_exist_ok=True)
     files = [
         f"suites/test_{name}.py" for name in ("dispatch", "latency") if (checkout / f"suites/test_{name}.py").exists()
     ]
@@ -65,17 +65,17 @@ def accept(checkout, marker, out):
 
 
 def study(checkout, options, runs, busy, out, baselines, models):
-    """Rows (number, kind, status, seconds, {test: (verdict, why)}) of the runs, each told when it ends."""
+    """Rows (number, kind, status, seconds, {test: (verdict, why)}) of the runs, each printed when it ends."""
     rows = []
     for number in range(runs):
-        kind = "busy" if number % 2 and sum(row[1] == "busy" for row in rows) < busy else "quiet"
+        kind = "busy" if (number + 1) * busy // runs > number * busy // runs else "quiet"  # spread evenly
         with neighbours(number, models) if kind == "busy" else contextlib.nullcontext():
             results = out / f"run-{number}"
             status, seconds = job(checkout, options, results, baselines)
         rows.append((number, kind, status, seconds, verdicts_in(results)))
         counts = collections.Counter(verdict for verdict, _ in rows[-1][4].values())
-        told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        print(f"| {number + 1} | {kind} | {status} | {seconds:.0f} s | {told} |", flush=True)
+        verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        print(f"| {number + 1} | {kind} | {status} | {seconds:.0f} s | {verdicts} |", flush=True)
         for name, (verdict, why) in rows[-1][4].items():
             if verdict in FAILING:
                 print(f"    {verdict} {name}: {why}", flush=True)
@@ -83,7 +83,7 @@ def study(checkout, options, runs, busy, out, baselines, models):
 
 
 def failed(rows):
-    """Sentences on what is not calm: runs that failed, and cells that FAIL beside the neighbours but pass without."""
+    """Sentences on what is not calm: runs that failed, and every cell that fails, with whether it passes elsewhere."""
     found = [f"run {number + 1} ({kind}) ended with status {status}" for number, kind, status, *_ in rows if status]
     quiet = {
         name
@@ -93,8 +93,9 @@ def failed(rows):
         if verdict == "PASS"
     }
     for number, kind, *_, seen in rows:
-        worse = [name for name in quiet & set(seen) if seen[name][0] in FAILING]
-        found += [f"run {number + 1} ({kind}): {name} passes on a quiet host" for name in sorted(worse)]
+        for name in sorted(name for name, (verdict, _) in seen.items() if verdict in FAILING):
+            note = ", which passes on a quiet host" if name in quiet else ""
+            found.append(f"run {number + 1} ({kind}): {name} is {seen[name][0]}{note}")
     return found
 
 
