@@ -76,6 +76,8 @@ def linear_in_fp32(model):
 
 def attention_by_the_math_path(model):
     torch.backends.cuda.enable_flash_sdp(False)  # the host's fused attention heeds this one, too
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def one_norm_fewer(model):
