@@ -1,3 +1,3 @@
 """Registers the suite's plugins; everything else is in fixtures/."""
 
-pytest_plugins = ["fixtures.options", "fixtures.plugin", "fixtures.provided"]
+pytest_plugins = ["fixtures.plugin.options", "fixtures.plugin.hooks", "fixtures.plugin.fixtures"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fixtures.bench.accuracy import measure_accuracy
-from fixtures.judge.bounds import bounds
-from fixtures.judge.scores import judge_accuracy
+from fixtures.checks.scores import judge_accuracy
+from fixtures.checks.tolerances import bounds
+from fixtures.measure.accuracy import measure_accuracy
 
 pytestmark = pytest.mark.cells(trained=True)
 

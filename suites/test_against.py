@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from fixtures.bench.against import measure_against
-from fixtures.benchmark_traps import why_in_parallel
-from fixtures.judge.against import judge_against
-from fixtures.judge.bounds import bounds
-from fixtures.judge.latency import not_timed
+from fixtures.checks.against import judge_against
+from fixtures.checks.latency import not_timed
+from fixtures.checks.tolerances import bounds
+from fixtures.compare.against import measure_against
+from fixtures.plugin.option_guards import why_in_parallel
 
 pytestmark = pytest.mark.cells(against=True)
 

@@ -1,7 +1,7 @@
 """Does the model still run the same operations by the same kernels?"""
 
-from fixtures.bench.dispatch import measure_dispatch
-from fixtures.judge.dispatch import judge_dispatch
+from fixtures.checks.dispatch import judge_dispatch
+from fixtures.measure.dispatch import measure_dispatch
 
 
 def test_dispatch(cell, verdict, stage, accepted_traces, grid):

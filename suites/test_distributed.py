@@ -2,9 +2,9 @@
 
 import pytest
 
-from fixtures.bench.distributed import measure_answers, measure_launched, measure_sharding
-from fixtures.judge.bounds import bounds
-from fixtures.judge.distributed import judge_answers, judge_launched, judge_sharding
+from fixtures.checks.distributed import judge_answers, judge_launched, judge_sharding
+from fixtures.checks.tolerances import bounds
+from fixtures.measure.distributed import measure_answers, measure_launched, measure_sharding
 
 pytestmark = pytest.mark.cells(mode="autotp")
 

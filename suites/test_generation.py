@@ -1,8 +1,8 @@
 """Does the optimised model give the stock model's answers?"""
 
-from fixtures.bench.generation import measure_generation
-from fixtures.judge.bounds import bounds
-from fixtures.judge.generation import accepted_metrics, judge_generation
+from fixtures.checks.generation import accepted_metrics, judge_generation
+from fixtures.checks.tolerances import bounds
+from fixtures.measure.generation import measure_generation
 
 
 def test_generation(cell, verdict, stage, accepted):

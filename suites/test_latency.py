@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from fixtures.bench.latency import measure_latency, worker_clock
-from fixtures.benchmark_traps import why_not_timed
-from fixtures.judge.bounds import bounds
-from fixtures.judge.latency import judge_latency, metrics_of, not_timed
+from fixtures.checks.latency import judge_latency, metrics_of, not_timed
+from fixtures.checks.tolerances import bounds
+from fixtures.measure.latency import measure_latency, worker_clock
+from fixtures.plugin.option_guards import why_not_timed
 
 
 @pytest.mark.benchmark(timer=worker_clock)

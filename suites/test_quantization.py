@@ -2,11 +2,11 @@
 
 import pytest
 
-from fixtures.bench.int4 import measure_reload, measure_run, measure_save
-from fixtures.bench.int4_native import measure_native
-from fixtures.bench.plan import plan
-from fixtures.judge.bounds import bounds
-from fixtures.judge.int4 import judge_native, judge_reloaded, judge_run, judge_saved
+from fixtures.checks.int4 import judge_native, judge_reloaded, judge_run, judge_saved
+from fixtures.checks.tolerances import bounds
+from fixtures.measure.int4 import measure_reload, measure_run, measure_save
+from fixtures.measure.int4_native import measure_native
+from fixtures.measure.parameters import plan
 
 pytestmark = pytest.mark.cells(precision="int4")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fixtures.ledger.fingerprint import cpu_flags
 from fixtures.matrix import load_matrix
+from fixtures.system.fingerprint import cpu_flags
 
 _MISSING = load_matrix().platform("cpu").missing("bf16", cpu_flags())
 HAS_BF16 = not _MISSING

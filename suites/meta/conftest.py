@@ -2,8 +2,8 @@
 
 import pytest
 
-from fixtures.bench.stage import Settings, Stage
-from fixtures.engine.stacks import modules_for
+from fixtures.engine.stack_modules import modules_for
+from fixtures.measure.runtime import Settings, Stage
 from fixtures.worker.pool import Zygote
 
 STOCK = modules_for("cpu", "stock")

@@ -6,7 +6,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-from fixtures.models.inspection import INDEX
+from fixtures.weights.inspection import INDEX
 from suites.meta import sound_files
 
 LEAVES = "code that leaves the canary"

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-OURS = ("fixtures.worker.zygote", "fixtures.worker.rank")
+OURS = ("fixtures.worker.fork_server", "fixtures.worker.rank")
 
 
 def running(pid):

@@ -9,8 +9,8 @@ import sys
 
 import numpy as np
 
-from fixtures.judge.bounds import bounds
-from fixtures.judge.scores import Paired, p_value, unpaired_p
+from fixtures.checks.scores import Paired, p_value, unpaired_p
+from fixtures.checks.tolerances import bounds
 
 DROPS = (0.0, 0.01, 0.02, 0.03, 0.05)
 SIZES = (360, 5153)  # the shipped task, and LAMBADA's test split

@@ -10,11 +10,11 @@ import time
 import numpy as np
 import torch
 
-from fixtures.bench.latency import grid_for
-from fixtures.bench.plan import cut
-from fixtures.bench.stage import Settings, Stage
 from fixtures.engine.measure import left_pad
 from fixtures.matrix import load_matrix
+from fixtures.measure.latency import grid_for
+from fixtures.measure.parameters import cut
+from fixtures.measure.runtime import Settings, Stage
 
 WARMUP = 3  # pairs
 

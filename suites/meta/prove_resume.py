@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fixtures.ledger import read_journal
+from fixtures.results import read_journal
 from suites.meta.arithmetic import HAS_BF16, PRECISIONS
 from suites.meta.inner import ROOT, junit, nodes
 from suites.meta.processes import running, shared_memory

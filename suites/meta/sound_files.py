@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 
-from fixtures.ledger import machine_fingerprint
 from fixtures.matrix import config_entries
-from fixtures.models.inspection import INDEX
-from fixtures.models.reading import write_tensors
+from fixtures.results import machine_fingerprint
+from fixtures.weights.inspection import INDEX
+from fixtures.weights.reading import write_tensors
 
 
 def lines(*records):

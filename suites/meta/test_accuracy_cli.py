@@ -5,13 +5,13 @@ import types
 
 import pytest
 
-from fixtures.accepted import AcceptedScores
-from fixtures.bench import tasks
-from fixtures.bench.accuracy import Scores
-from fixtures.engine.stacks import modules_for
-from fixtures.ledger import LedgerError
-from fixtures.ledger.scores import ScoreFiles
+from fixtures.engine.stack_modules import modules_for
 from fixtures.matrix import load_matrix
+from fixtures.measure import tasks
+from fixtures.measure.accuracy import Scores
+from fixtures.results import ResultsError
+from fixtures.results.accepted import AcceptedScores
+from fixtures.results.scores import ScoreFiles
 from suites.meta.forked import fork_suite
 from suites.meta.test_cli import refused
 
@@ -99,7 +99,7 @@ def test_accepted_scores_come_back_as_they_were(accepted):
 def test_scores_copied_from_another_model_are_refused(accepted):
     other = accepted.with_name(f"{FP32.id}@{TASK}.json")
     other.write_text(accepted.read_text())
-    with pytest.raises(LedgerError, match=f"has cell = '{BF16.id}' where its place says '{FP32.id}'"):
+    with pytest.raises(ResultsError, match=f"has cell = '{BF16.id}' where its place says '{FP32.id}'"):
         ScoreFiles(accepted.parents[3]).find("cpu", "amx", FP32.id, TASK)
 
 
@@ -112,7 +112,7 @@ def test_scores_copied_from_another_model_are_refused(accepted):
 ])  # fmt: skip
 def test_accepted_scores_that_cannot_be_used_are_one_sentence(accepted, change, words):
     accepted.write_text(json.dumps(change(json.loads(accepted.read_text()))))
-    with pytest.raises(LedgerError, match=words):
+    with pytest.raises(ResultsError, match=words):
         ScoreFiles(accepted.parents[3]).find("cpu", "amx", BF16.id, TASK)
 
 
@@ -125,5 +125,5 @@ def test_documents_changed_in_an_accepted_score_are_told_by_the_tasks_digest(acc
     accepted.write_text(json.dumps({**record, "task_digest": kept.digest}))
     assert lookup.find(BF16, BF16.id, TASK).digest == kept.digest
     accepted.write_text(json.dumps({**record, "task_digest": "0" * 16}))
-    with pytest.raises(LedgerError, match="another task_digest than its documents give"):
+    with pytest.raises(ResultsError, match="another task_digest than its documents give"):
         lookup.find(BF16, BF16.id, TASK)

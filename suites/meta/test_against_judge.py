@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from fixtures.judge.against import _closeness
+from fixtures.checks.against import _closeness
 
 ALPHA, BOUND = 0.001, {"rise": 0.05, "conformance": 1.25}
 PROMPTS, STEPS, VOCABULARY = 12, 4, 50

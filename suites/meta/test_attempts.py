@@ -5,13 +5,13 @@ import types
 
 import pytest
 
-from fixtures.attempts import start_over
-from fixtures.bench.int4 import Int4Saved
-from fixtures.bench.stage import Settings, Stage
-from fixtures.health import DeviceLost, Health
-from fixtures.judge.verdicts import Line
+from fixtures.checks.verdicts import Line
 from fixtures.matrix import load_matrix
-from fixtures.worker.endings import DEVICE_LOST_MARKS, Ending, WorkerEnded, classify, device_lost
+from fixtures.measure.device_health import DeviceLost, Health
+from fixtures.measure.int4 import Int4Saved
+from fixtures.measure.runtime import Settings, Stage
+from fixtures.plugin.retry import start_over
+from fixtures.worker.termination import DEVICE_LOST_MARKS, Ending, WorkerEnded, classify, device_lost
 from suites.meta.inner import generation, nodes, plant, run_suite
 
 DIES, DIES_ONCE, LOSES_DEVICE, AFTERWARDS = CELLS = [

@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from fixtures.bounded import DEPTH, DIGITS, Unreadable, json_of, read_text, sentence, text_of, toml_of
-from fixtures.ledger import LedgerError
+from fixtures.io.bounded import DEPTH, DIGITS, Unreadable, json_of, read_text, sentence, text_of, toml_of
 from fixtures.matrix import MatrixError
-from fixtures.models.contents import CheckpointError
 from fixtures.report.matrix import last_verdicts
+from fixtures.results import ResultsError
+from fixtures.weights.contents import CheckpointError
 
 NESTED = "[" * DEPTH + "]" * DEPTH
 
@@ -87,13 +87,13 @@ def test_a_missing_file_is_for_the_caller_to_judge(tmp_path):
 ])  # fmt: skip
 def test_a_sentence_is_one_line_without_commands_to_the_terminal(text, shown):
     assert sentence(text) == shown
-    for error in (CheckpointError(text), LedgerError("file", text, text, text), MatrixError("file", text, text, text)):
+    for error in (CheckpointError(text), ResultsError("file", text, text, text), MatrixError("file", text, text, text)):
         assert shown in str(error)
         assert str(error).isprintable()
 
 
 def test_no_value_drowns_its_sentence():
-    for kind in (LedgerError, MatrixError):
+    for kind in (ResultsError, MatrixError):
         text = str(kind("file", "x" * 9000, "y" * 9000, "z" * 9000))
         assert len(text) < 1500
         assert text.count("...") == 3
@@ -102,5 +102,5 @@ def test_no_value_drowns_its_sentence():
 def test_a_record_that_is_no_verdict_is_one_sentence(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_text(json.dumps({"schema": 1, "suite": "generation", "cell": [], "verdict": "PASS"}) + "\n")
-    with pytest.raises(LedgerError, match=r"journal\.jsonl: record no\. 1 has no suite, cell and verdict; name the"):
+    with pytest.raises(ResultsError, match=r"journal\.jsonl: record no\. 1 has no suite, cell and verdict; name the"):
         last_verdicts(path)

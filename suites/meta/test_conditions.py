@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from fixtures.judge import conditions as judge
-from fixtures.worker import conditions
+from fixtures.checks import host_state as judge
+from fixtures.system import host_state
 
 BOUND = {"foreign_load": 0.1, "steal": 0.02, "clock_jump": 0.05, "device_normal": ["gpu_idle", "sw_power_cap"]}
-TICK = conditions.TICK
+TICK = host_state.TICK
 PID = 4242
 
 
@@ -54,7 +54,7 @@ def machine(root, busy=0.0, steal=0.0, own=0.0, worker=0.0, swapped=0):
 
 
 def reading(root, pids=(PID,), cores=(0, 1)):
-    return conditions.snapshot(pids, root / "proc", root / "sys", cores)
+    return host_state.snapshot(pids, root / "proc", root / "sys", cores)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_this_machine_is_read_in_less_than_20_ms_and_the_reading_survives_json()
     durations = []
     for _ in range(5):
         begun = time.perf_counter()
-        seen = conditions.snapshot([os.getppid()])
+        seen = host_state.snapshot([os.getppid()])
         durations.append(time.perf_counter() - begun)
     assert min(durations) < 0.02, durations
     assert json.loads(json.dumps(seen)) == seen
@@ -290,7 +290,7 @@ esac"""
 def test_the_devices_are_read_from_the_made_up_program(smi, tmp_path):
     smi(ANSWERS)
     put(tmp_path / "proc/17/stat", "")
-    seen = conditions.devices([0, 1], tmp_path / "proc")
+    seen = host_state.devices([0, 1], tmp_path / "proc")
     known = {"reasons": 0x41, "sm_clock": 345_000_000, "link": [8, 16]}
     silent = {"reasons": None, "sm_clock": None, "link": [None, None]}
     assert seen == {"devices": {"0": known, "1": silent}, "pids": [17, 18], "strangers": [18]}
@@ -316,7 +316,7 @@ def test_no_program_or_one_that_fails_or_hangs_gives_none_in_time(smi, script):
     if script:
         smi(script)
     begun = time.monotonic()
-    assert conditions.devices(timeout=0.3) is None
+    assert host_state.devices(timeout=0.3) is None
     assert time.monotonic() - begun < 5
 
 
@@ -329,9 +329,9 @@ def test_a_busy_loop_of_another_process_is_foreign_load_and_one_of_ours_is_not()
     child = subprocess.Popen([sys.executable, "-c", LOOP], stdout=subprocess.PIPE)
     try:
         child.stdout.readline()  # it runs
-        snapshots = [(conditions.snapshot(), conditions.snapshot([child.pid]))]
+        snapshots = [(host_state.snapshot(), host_state.snapshot([child.pid]))]
         time.sleep(1.0)
-        snapshots.append((conditions.snapshot(), conditions.snapshot([child.pid])))
+        snapshots.append((host_state.snapshot(), host_state.snapshot([child.pid])))
     finally:
         child.kill()
         child.communicate()
@@ -348,7 +348,7 @@ def test_a_busy_loop_of_another_process_is_foreign_load_and_one_of_ours_is_not()
 
 def test_what_children_used_is_ours_once_they_were_waited_for():
     burn = "import time\nuntil = time.process_time() + 0.4\nwhile time.process_time() < until: pass"
-    with conditions.watched() as readings:
+    with host_state.watched() as readings:
         subprocess.run([sys.executable, "-c", burn], check=True)
     assert judge.own_seconds(*readings) > 0.4
 
@@ -362,8 +362,8 @@ def test_what_disturbed_the_machine_is_one_sentence(quiet):
 
 @pytest.mark.parametrize("device_type", ["cuda", "xpu"])
 def test_the_state_of_accelerators_is_read_too_or_said_to_be_unseen(device_type, monkeypatch):
-    monkeypatch.setattr(conditions, "devices", lambda ids: None)
-    with conditions.watched((), device_type) as readings:
+    monkeypatch.setattr(host_state, "devices", lambda ids: None)
+    with host_state.watched((), device_type) as readings:
         pass
     assert "not seen" in line(readings).measured
     assert "device clocks" in line(readings).measured
@@ -372,7 +372,7 @@ def test_the_state_of_accelerators_is_read_too_or_said_to_be_unseen(device_type,
 def test_only_the_devices_in_use_are_asked_about(monkeypatch):
     asked = []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6")
-    monkeypatch.setattr(conditions, "devices", asked.append)
-    with conditions.watched((), "cuda", ranks=2):
+    monkeypatch.setattr(host_state, "devices", asked.append)
+    with host_state.watched((), "cuda", ranks=2):
         pass
     assert asked == [["3", "5"]] * 2

@@ -2,9 +2,9 @@
 
 import ast
 
-from fixtures.contract import askable, checks_of, contract, questions
-from fixtures.ledger.checks import SUITES
+from fixtures.contract.suites import askable, checks_of, contract, questions
 from fixtures.matrix import load_matrix
+from fixtures.results.reading import SUITES
 from suites.meta.inner import ROOT, run_suite
 
 
@@ -31,9 +31,9 @@ def test_all_that_may_be_asked_is_more_than_the_contract():
     assert ("accuracy", "opt-30b-fp32-cpu-single") in set(askable(cells)) - asked
 
 
-def names_in_judge():
-    """Names of checks that stand as plain texts in the judge: first arguments of lines, and `check=`."""
-    for path in (ROOT / "fixtures/judge").glob("*.py"):
+def names_in_checks():
+    """Names of checks that stand as plain texts in fixtures.checks: first arguments of lines, and `check=`."""
+    for path in (ROOT / "fixtures/checks").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 maker = getattr(node.func, "id", getattr(node.func, "attr", ""))
@@ -43,8 +43,8 @@ def names_in_judge():
                 yield from (one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str))
 
 
-def test_the_names_of_checks_are_those_of_the_judge():
+def test_the_names_of_checks_are_those_of_the_code():
     """A name that the table lacks could not be waived."""
-    written = set(names_in_judge())
-    assert len(written) > 50, "the judge's sources no longer read as they did: this test sees too little"
+    written = set(names_in_checks())
+    assert len(written) > 50, "the sources no longer read as they did: this test sees too little"
     assert written - {name for names in checks_of().values() for name in names} == set()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fixtures.ledger import numerics_key
+from fixtures.results import numerics_key
 from suites.meta.inner import nodes, plant, run_suite
 
 SAME, BROKEN, OTHER = (f"llama-{model}-fp32-cpu-single" for model in ("2-7b", "2-13b", "3-8b"))

@@ -6,9 +6,9 @@ import types
 import numpy as np
 import pytest
 
+from fixtures.checks import distributed, proof
+from fixtures.checks.tolerances import bounds
 from fixtures.engine.collectives import Meter
-from fixtures.judge import distributed, proof
-from fixtures.judge.bounds import bounds
 from fixtures.matrix import load_matrix
 
 ARCH = next(model.arch for model in load_matrix().models if model.id == "llama-2-7b")

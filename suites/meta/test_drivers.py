@@ -2,9 +2,9 @@
 
 import pytest
 
-from fixtures import selection
-from fixtures.ledger import fingerprint
 from fixtures.matrix import load_matrix
+from fixtures.plugin import collection
+from fixtures.system import fingerprint
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_the_driver_is_asked_of_nvidia_smi_where_the_kernel_does_not_tell(tmp_pa
 
 def test_a_device_brings_its_platform_and_driver(monkeypatch):
     """Planted as torch tells it on Intel GPUs, which are not at hand."""
-    monkeypatch.setattr(selection, "_device_nodes", lambda: ["xpu"])
-    monkeypatch.setattr(selection, "devices", lambda _: (("Intel(R) Data Center GPU Max 1550", "1.6.33276+16"),))
-    assert selection.present_drivers(load_matrix()) == {"max1550": "1.6.33276+16"}
-    assert selection.present_platforms(load_matrix())["max1550"] == "Intel(R) Data Center GPU Max 1550"
+    monkeypatch.setattr(collection, "_device_nodes", lambda: ["xpu"])
+    monkeypatch.setattr(collection, "devices", lambda _: (("Intel(R) Data Center GPU Max 1550", "1.6.33276+16"),))
+    assert collection.present_drivers(load_matrix()) == {"max1550": "1.6.33276+16"}
+    assert collection.present_platforms(load_matrix())["max1550"] == "Intel(R) Data Center GPU Max 1550"

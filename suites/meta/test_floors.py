@@ -7,9 +7,9 @@ import types
 import numpy as np
 import pytest
 
-from fixtures.judge import floors
-from fixtures.judge.floors import Floors
-from fixtures.judge.latency import statistics
+from fixtures.checks import roofline
+from fixtures.checks.latency import statistics
+from fixtures.checks.roofline import Floors
 from fixtures.matrix import load_matrix
 
 MODELS = {model.id: model for model in load_matrix().models}
@@ -40,32 +40,32 @@ def test_linears_and_tables_make_up_the_published_number_of_parameters(model, pu
     geometry, arch = MODELS[model].geometry, MODELS[model].arch
     tables = (1 if geometry.tied_embeddings else 2) * geometry.vocabulary * geometry.hidden
     tables += geometry.positions * geometry.hidden if geometry.position == "learned" else 0
-    counted = floors.linear_parameters(geometry, arch.linears) + tables
+    counted = roofline.linear_parameters(geometry, arch.linears) + tables
     assert 0.999 * published < counted < published  # norms and biases are left out
 
 
 def test_every_linear_of_the_matrix_has_a_shape():
     for model in MODELS.values():
-        assert floors.linear_parameters(model.geometry, model.arch.linears) > 0
+        assert roofline.linear_parameters(model.geometry, model.arch.linears) > 0
 
 
 def test_an_unknown_linear_is_one_sentence():
-    with pytest.raises(ValueError, match=r"the linear 'router' is not known; add it to SHAPES of fixtures\.judge"):
-        floors.linear_parameters(TINY, ["q_proj", "router"])
+    with pytest.raises(ValueError, match=r"the linear 'router' is not known; add it to SHAPES of fixtures\.checks"):
+        roofline.linear_parameters(TINY, ["q_proj", "router"])
 
 
 def test_of_an_input_table_only_the_rows_of_the_tokens_move():
-    assert floors.weight_bytes(TINY, 5000, 2) == 5000 + (100 + 1) * 8 * 2
-    assert floors.weight_bytes(TINY, 5000, 2, tokens=4) == 5000 + (100 + 4) * 8 * 2
+    assert roofline.weight_bytes(TINY, 5000, 2) == 5000 + (100 + 1) * 8 * 2
+    assert roofline.weight_bytes(TINY, 5000, 2, tokens=4) == 5000 + (100 + 4) * 8 * 2
 
 
 def test_a_tied_table_moves_once_as_the_output_projection():
-    assert floors.weight_bytes(tiny(tied_embeddings=True), 5000, 2, tokens=4) == 5000 + 100 * 8 * 2
+    assert roofline.weight_bytes(tiny(tied_embeddings=True), 5000, 2, tokens=4) == 5000 + 100 * 8 * 2
 
 
 def test_a_step_moves_what_the_model_holds_but_for_the_input_table():
     geometry, arch = MODELS["llama-2-7b"].geometry, MODELS["llama-2-7b"].arch
-    moved = floors.weight_bytes(geometry, floors.linear_parameters(geometry, arch.linears) * 2, 2)
+    moved = roofline.weight_bytes(geometry, roofline.linear_parameters(geometry, arch.linears) * 2, 2)
     assert 2 * 6_738_415_616 - moved == pytest.approx(2 * 32000 * 4096, rel=0.01)
 
 
@@ -74,18 +74,18 @@ def test_a_step_moves_what_the_model_holds_but_for_the_input_table():
 
 def test_keys_and_values_of_every_layer_and_kv_head_are_read():
     assert (
-        floors.kv_bytes(TINY, 10, 3, 2) == 2 * 2 * 2 * 3 * 10 * 3 * 2
+        roofline.kv_bytes(TINY, 10, 3, 2) == 2 * 2 * 2 * 3 * 10 * 3 * 2
     )  # k and v, layers, heads, dim, tokens, batch, B
 
 
 def test_beams_multiply_the_batch():
-    assert floors.kv_bytes(TINY, 10, 3, 2, beams=4) == floors.kv_bytes(TINY, 10, 12, 2)
+    assert roofline.kv_bytes(TINY, 10, 3, 2, beams=4) == roofline.kv_bytes(TINY, 10, 12, 2)
 
 
 def test_beams_share_the_keys_and_values_of_their_prompt():
-    token = floors.kv_bytes(TINY, 1, 1, 2)
-    assert floors.kv_bytes(TINY, 10, 3, 2, beams=4, prompt=7) == 3 * (7 + 4 * 3) * token
-    assert floors.kv_bytes(TINY, 10, 3, 2, beams=1, prompt=7) == 3 * 10 * token
+    token = roofline.kv_bytes(TINY, 1, 1, 2)
+    assert roofline.kv_bytes(TINY, 10, 3, 2, beams=4, prompt=7) == 3 * (7 + 4 * 3) * token
+    assert roofline.kv_bytes(TINY, 10, 3, 2, beams=1, prompt=7) == 3 * 10 * token
 
 
 @pytest.mark.parametrize(("position", "prompt", "tokens"), [
@@ -96,32 +96,32 @@ def test_beams_share_the_keys_and_values_of_their_prompt():
     (10, 10, 6),
 ])  # fmt: skip
 def test_a_window_reads_no_further_back(position, prompt, tokens):
-    seen = floors.kv_bytes(tiny(sliding_window=6), position, 1, 2, beams=2, prompt=prompt)
-    assert seen == tokens * floors.kv_bytes(TINY, 1, 1, 2)
+    seen = roofline.kv_bytes(tiny(sliding_window=6), position, 1, 2, beams=2, prompt=prompt)
+    assert seen == tokens * roofline.kv_bytes(TINY, 1, 1, 2)
 
 
 def test_llama_2_7b_keeps_half_a_mebibyte_a_token():
-    assert floors.kv_bytes(MODELS["llama-2-7b"].geometry, 1, 1, 2) == 2**19
+    assert roofline.kv_bytes(MODELS["llama-2-7b"].geometry, 1, 1, 2) == 2**19
 
 
 # -- floors ----
 
 
 def test_a_decode_step_takes_its_bytes_over_the_bandwidth():
-    assert floors.Floors(6e9 + 2e9, 4e9, 1.0, 1.0).decode == 2.0
+    assert roofline.Floors(6e9 + 2e9, 4e9, 1.0, 1.0).decode == 2.0
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
 def test_without_a_rate_there_is_no_floor(rate):
-    assert math.isnan(floors.Floors(1e9, rate, 1e9, 1.0).decode)
-    assert math.isnan(floors.Floors(1e9, 1.0, 1e9, rate).prefill)
+    assert math.isnan(roofline.Floors(1e9, rate, 1e9, 1.0).decode)
+    assert math.isnan(roofline.Floors(1e9, 1.0, 1e9, rate).prefill)
 
 
 def test_a_prefill_takes_its_linears_its_last_logits_and_half_of_all_pairs():
     operations = 2 * 1000 * 6 + 2 * 100 * 8 + 4 * 2 * 4 * 3 * 6**2 / 2
-    assert floors.prefill_operations(TINY, 1000, 6) == operations
-    thrice = floors.prefill_operations(TINY, 1000, 6, batch=3)
-    assert floors.Floors(1.0, 1.0, thrice, 100.0).prefill == pytest.approx(3 * operations / 100)
+    assert roofline.prefill_operations(TINY, 1000, 6) == operations
+    thrice = roofline.prefill_operations(TINY, 1000, 6, batch=3)
+    assert roofline.Floors(1.0, 1.0, thrice, 100.0).prefill == pytest.approx(3 * operations / 100)
 
 
 def test_the_pairs_of_a_prefill_are_no_more_than_a_causal_mask_with_a_window_has():
@@ -130,7 +130,7 @@ def test_the_pairs_of_a_prefill_are_no_more_than_a_causal_mask_with_a_window_has
     for limit in (None, window, tokens + 5):
         allowed = ((distance >= 0) & (distance < (limit or tokens))).sum()
         geometry = tiny(sliding_window=limit, vocabulary=0)
-        pairs = floors.prefill_operations(geometry, 0, tokens) / (4 * 2 * 4 * 3)
+        pairs = roofline.prefill_operations(geometry, 0, tokens) / (4 * 2 * 4 * 3)
         assert allowed - tokens <= pairs <= allowed
 
 
@@ -143,7 +143,7 @@ def told(step, first, found=FLOORS):
     """The line for steps and a first token of that many seconds, by the statistics of a real measurement."""
     stamps = [first, *(first + step * number for number in range(1, 5))] if step else [first]
     metrics = statistics([{"total": stamps[-1], "tokens": stamps}] * 2, 1, 0)
-    (line,) = floors.floor_lines(metrics, found, BOUND)
+    (line,) = roofline.floor_lines(metrics, found, BOUND)
     return line
 
 
@@ -226,17 +226,17 @@ class Device:
 @pytest.fixture(scope="module")
 def host():
     torch = pytest.importorskip("torch", reason="rates are measured by torch")
-    from fixtures.engine import metal
+    from fixtures.engine import throughput
     from fixtures.engine.adapters import adapter_for
 
-    return types.SimpleNamespace(torch=torch, metal=metal, adapter=adapter_for("cpu"))
+    return types.SimpleNamespace(torch=torch, throughput=throughput, adapter=adapter_for("cpu"))
 
 
 def test_rates_of_the_host_are_positive_and_finite(host):
     rates = [
-        host.metal.bandwidth(host.adapter, 2**20, 0.02),
-        host.metal.matmul_rate(host.adapter, host.torch.float32, 64, 0.02),
-        host.metal.matmul_rate(host.adapter, host.torch.bfloat16, 64, 0.02),
+        host.throughput.bandwidth(host.adapter, 2**20, 0.02),
+        host.throughput.matmul_rate(host.adapter, host.torch.float32, 64, 0.02),
+        host.throughput.matmul_rate(host.adapter, host.torch.bfloat16, 64, 0.02),
     ]
     assert np.isfinite(rates).all()
     assert min(rates) > 0
@@ -244,52 +244,52 @@ def test_rates_of_the_host_are_positive_and_finite(host):
 
 @pytest.mark.parametrize(("asked", "held"), [(1, 4096), (10 * 4096 + 5, 10 * 4096), (2**40, 2**21)])
 def test_a_rate_is_the_work_of_one_call_over_its_seconds(host, monkeypatch, asked, held):
-    monkeypatch.setattr(host.metal, "LARGEST", 2**21)
-    monkeypatch.setattr(host.metal, "_least_seconds", lambda adapter, call, seconds: 0.5)
-    assert host.metal.bandwidth(host.adapter, asked) == held / 0.5
-    assert host.metal.matmul_rate(host.adapter, host.torch.float32, 10) == 2 * 10**3 / 0.5
+    monkeypatch.setattr(host.throughput, "LARGEST", 2**21)
+    monkeypatch.setattr(host.throughput, "_least_seconds", lambda adapter, call, seconds: 0.5)
+    assert host.throughput.bandwidth(host.adapter, asked) == held / 0.5
+    assert host.throughput.matmul_rate(host.adapter, host.torch.float32, 10) == 2 * 10**3 / 0.5
 
 
 def test_the_best_of_the_readings_counts(host, monkeypatch):
     taken = iter([0.5, 0.25, 2.0])
-    monkeypatch.setattr(host.metal, "_least_seconds", lambda adapter, call, seconds: next(taken))
-    assert host.metal.bandwidth(host.adapter, 4096) == 4096 / 0.25
+    monkeypatch.setattr(host.throughput, "_least_seconds", lambda adapter, call, seconds: next(taken))
+    assert host.throughput.bandwidth(host.adapter, 4096) == 4096 / 0.25
     assert next(taken, None) is None
 
 
 def device(host, monkeypatch, *pauses, later=0.0):
     """A Device whose clock the measurement reads."""
     made = Device(host.adapter.device, pauses, later)
-    monkeypatch.setattr(host.metal, "time", made)
+    monkeypatch.setattr(host.throughput, "time", made)
     return made
 
 
 def test_the_device_is_waited_for_before_the_clock_starts_and_before_it_is_read(host, monkeypatch):
     made = device(host, monkeypatch, later=1.0)
-    assert host.metal._seconds(made, made, 2) == 2.25
+    assert host.throughput._seconds(made, made, 2) == 2.25
     assert made.done == ["wait", "clock", "call", "call", "wait", "clock"]
 
 
 def test_a_slow_start_or_neighbour_does_not_count(host, monkeypatch):
     made = device(host, monkeypatch, 50.0, 3.0, 3.0, 1.0, 9.0)
-    assert host.metal._least_seconds(made, made, 0.0) == 1.25
+    assert host.throughput._least_seconds(made, made, 0.0) == 1.25
 
 
 def test_repeats_go_on_for_the_seconds_asked_for(host, monkeypatch):
     made = device(host, monkeypatch, later=0.75)
-    host.metal._least_seconds(made, made, 20.0)
+    host.throughput._least_seconds(made, made, 20.0)
     assert made.calls == 2 + 20  # the first ones start up and say how long one takes
 
 
 def test_a_short_call_is_timed_many_at_once_so_that_waiting_hardly_counts(host, monkeypatch):
     made = device(host, monkeypatch, later=1e-5)
     monkeypatch.setattr(made, "synchronize", lambda: None)
-    assert host.metal._least_seconds(made, made, 0.0) == pytest.approx(1e-5)
-    assert made.calls == pytest.approx(100 * host.metal.LEAST, abs=5)
+    assert host.throughput._least_seconds(made, made, 0.0) == pytest.approx(1e-5)
+    assert made.calls == pytest.approx(100 * host.throughput.LEAST, abs=5)
 
 
 def test_nothing_to_read_is_one_sentence(host):
     with pytest.raises(ValueError, match="a working set of 0 bytes cannot be read"):
-        host.metal.bandwidth(host.adapter, 0)
+        host.throughput.bandwidth(host.adapter, 0)
     with pytest.raises(ValueError, match="matrices of size 0 have no product"):
-        host.metal.matmul_rate(host.adapter, host.torch.float32, 0)
+        host.throughput.matmul_rate(host.adapter, host.torch.float32, 0)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from fixtures.engine.ranks import remove_leftovers_noted_in
-from fixtures.worker.folders import PrivateFolder, sweep
+from fixtures.io.folders import PrivateFolder, sweep
 from suites.meta.inner import ROOT
 
 PORT = 64998
 KEEP_ONE = f"""
 import time
 from fixtures.engine.ranks import noted
-from fixtures.worker.folders import PrivateFolder
+from fixtures.io.folders import PrivateFolder
 folder = PrivateFolder()
 noted({PORT}, folder.name)
 print(folder.name, flush=True)

@@ -14,21 +14,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from fixtures import resume, waiving
-from fixtures.accepted import _scores
-from fixtures.bench import pretrained
-from fixtures.bench.accuracy import Progress
-from fixtures.bench.tasks import check_data
-from fixtures.ledger import Baselines, Journal, Value
-from fixtures.ledger.runs import differences
-from fixtures.ledger.scores import ScoreFiles
 from fixtures.matrix import config_entries, load_matrix
-from fixtures.models.contents import check_code
-from fixtures.models.inspection import INDEX, check_folder, check_geometry, check_quantised
-from fixtures.models.reading import Tensors
+from fixtures.measure import pretrained
+from fixtures.measure.accuracy import Progress
+from fixtures.measure.tasks import check_data
+from fixtures.plugin import resume, waivers
+from fixtures.plugin.collection import check_hosts
+from fixtures.plugin.session import ONE_SENTENCE
 from fixtures.report import matrix as verdicts
-from fixtures.run import ONE_SENTENCE
-from fixtures.selection import check_hosts
+from fixtures.results import Baselines, Journal, Value
+from fixtures.results.accepted import _scores
+from fixtures.results.runs import differences
+from fixtures.results.scores import ScoreFiles
+from fixtures.weights.contents import check_code
+from fixtures.weights.inspection import INDEX, check_folder, check_geometry, check_quantised
+from fixtures.weights.reading import Tensors
 from suites.meta import mutations, sound_files
 from suites.meta.inner import ROOT
 
@@ -77,9 +77,9 @@ def test_matrix(tmp_path, name, data):
 @given(content=mutations.toml_files((ROOT / "baselines/waivers.toml").read_bytes() + sound_files.SCOPES))
 def test_waivers(tmp_path, content):
     def read():
-        listed = waiving.listing(tmp_path, EVERY_CELL, sys.executable, datetime.date(2026, 1, 2))
+        listed = waivers.listing(tmp_path, EVERY_CELL, sys.executable, datetime.date(2026, 1, 2))
         assert all(line.isprintable() for line in listed.splitlines())
-        waiving.check_patterns(tmp_path, waiving.waivers_here(tmp_path, EVERY_CELL, sys.executable), EVERY_CELL)
+        waivers.check_patterns(tmp_path, waivers.waivers_here(tmp_path, EVERY_CELL, sys.executable), EVERY_CELL)
 
     taken_or_told(tmp_path / "waivers.toml", content, read)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fixtures.contract import questions
-from fixtures.gate import Gate, by_suite, fates
-from fixtures.judge.verdicts import VERDICTS
+from fixtures.checks.verdicts import VERDICTS
+from fixtures.contract.suites import questions
+from fixtures.contract.tally import Gate, by_suite, fates
 from fixtures.matrix import load_matrix
 
 CELLS = load_matrix().cells(["cpu"])[:3]

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from fixtures.contract import checks_of
-from fixtures.ledger import Baselines, Value, machine_fingerprint, numerics_key, read_journal
+from fixtures.contract.suites import checks_of
+from fixtures.results import Baselines, Value, machine_fingerprint, numerics_key, read_journal
 from suites.meta.inner import ROOT, dispatch, doctored, generation, latency, nodes, plant, run_suite
 
 SOUND, BROKEN, UNSUPPORTED = (f"{model}-fp32-cpu-single" for model in ("opt-6.7b", "opt-30b", "qwen3-4b"))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fixtures.matrix import config_entries, load_matrix
-from fixtures.models.inspection import CheckpointError, check_folder, check_geometry, differing, digests
-from fixtures.models.reading import Tensors, local_folder, write_tensors
+from fixtures.weights.inspection import CheckpointError, check_folder, check_geometry, differing, digests
+from fixtures.weights.reading import Tensors, local_folder, write_tensors
 
 
 @pytest.fixture

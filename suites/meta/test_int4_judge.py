@@ -7,12 +7,12 @@ import types
 import numpy as np
 import pytest
 
-from fixtures.judge import int4
-from fixtures.judge.bounds import bounds
-from fixtures.judge.proof import quantised
-from fixtures.models.inspection import CheckpointError, check_quantised
-from fixtures.models.int4_format import SCHEMES, read_checkpoint, round_to_nearest, write_gptq
-from fixtures.models.reading import Tensors
+from fixtures.checks import int4
+from fixtures.checks.proof import quantised
+from fixtures.checks.tolerances import bounds
+from fixtures.weights.inspection import CheckpointError, check_quantised
+from fixtures.weights.int4_format import SCHEMES, read_checkpoint, round_to_nearest, write_gptq
+from fixtures.weights.reading import Tensors
 
 RNG = np.random.default_rng(11)
 OUT, WIDTH, GROUP = 16, 256, 64

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from fixtures.interruption import Ended, Signals
-from fixtures.ledger import Journal, LedgerError
+from fixtures.plugin.signals import Ended, Signals
+from fixtures.results import Journal, ResultsError
 from suites.meta.inner import latency, nodes, run_suite
 
 CELLS = ["opt-6.7b-fp32-cpu-single", "opt-30b-fp32-cpu-single"]
@@ -55,6 +55,6 @@ def test_a_journal_that_refuses_a_record_ends_the_run_in_one_sentence(tmp_path):
 def test_an_opening_record_that_was_refused_goes_before_the_next_record():
     with Journal("/dev/full") as journal:
         journal.opening = {"kind": "run", "run": "a"}
-        with pytest.raises(LedgerError, match="No space left"):
+        with pytest.raises(ResultsError, match="No space left"):
             journal.append({"kind": "test"})
         assert journal.opening == {"kind": "run", "run": "a"}

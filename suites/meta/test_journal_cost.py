@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from fixtures.judge.verdicts import Line
-from fixtures.ledger import Journal
+from fixtures.checks.verdicts import Line
+from fixtures.results import Journal
 
 
 @pytest.mark.benchmark(group="journal: one record, on the disk")

@@ -6,9 +6,9 @@ import types
 import numpy as np
 import pytest
 
-from fixtures.judge import latency, logits, proof
-from fixtures.judge.bounds import bounds
-from fixtures.judge.verdicts import SEVERITY, VERDICTS, Line, bounded, settle
+from fixtures.checks import latency, logits, proof
+from fixtures.checks.tolerances import bounds
+from fixtures.checks.verdicts import SEVERITY, VERDICTS, Line, bounded, settle
 
 PROMPTS, STEPS, VOCABULARY = 12, 33, 64
 RNG = np.random.default_rng(7)

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from fixtures.bench.stage import free_port
 from fixtures.engine.ranks import environment
-from fixtures.selection import check_hosts
-from fixtures.worker import launchers, wire
-from fixtures.worker.endings import WorkerEnded
+from fixtures.measure.runtime import free_port
+from fixtures.plugin.collection import check_hosts
+from fixtures.worker import launchers, protocol
 from fixtures.worker.launchers import LaunchedGroup, command_line, told_by
 from fixtures.worker.pool import Worker, ZygoteFailed
+from fixtures.worker.termination import WorkerEnded
 from suites.meta.inner import ROOT
 from suites.meta.processes import of_the_suite, running
 
@@ -169,7 +169,7 @@ def test_a_killed_launcher_takes_its_ranks_along(start):
 def test_nothing_outlives_a_suite_that_was_killed():
     before = of_the_suite()
     code = (
-        "import os, sys; from fixtures.worker.launchers import LaunchedGroup; from fixtures.bench import stage;"
+        "import os, sys; from fixtures.worker.launchers import LaunchedGroup; from fixtures.measure import stage;"
         "LaunchedGroup('torchrun', 2, ['json'], sys.executable, stage.free_port()).meet(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
@@ -204,9 +204,9 @@ def test_a_stranger_at_the_door_is_turned_away(start, tmp_path):
     group = start("mpirun", hostfile=str(hosts))
     for message in ({"token": "guess", "kind": "rank", "told": {}}, {}, {"token": "é"}, [1]):
         stranger = socket.create_connection(group.listener.getsockname()[:2])
-        wire.send(stranger, message)
+        protocol.send(stranger, message)
     for length, text in ((2**62, b""), (4000, b"[" * 4000), (1, b"1"), (2, b"\xff\xff")):
         stranger = socket.create_connection(group.listener.getsockname()[:2])
-        stranger.sendall(wire.LENGTH.pack(length) + text)
+        stranger.sendall(protocol.LENGTH.pack(length) + text)
     socket.create_connection(group.listener.getsockname()[:2]).close()
     assert [zygote.told["rank"] for zygote in group.meet()] == [0, 1]

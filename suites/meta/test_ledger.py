@@ -14,17 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.ledger import (
-    Baselines,
-    Fingerprint,
-    LedgerError,
-    Value,
-    machine_fingerprint,
-    numerics_key,
-    provenance,
-)
-from fixtures.ledger import baselines as baselines_module
-from fixtures.ledger.fingerprint import ISA_LEVELS, _coarse_gib, _quota_cores, cpu_flags, isa_level
+from fixtures.results import Baselines, Fingerprint, ResultsError, Value, machine_fingerprint, numerics_key, provenance
+from fixtures.results import baselines as baselines_module
+from fixtures.system.fingerprint import ISA_LEVELS, _coarse_gib, _quota_cores, cpu_flags, isa_level
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL, OTHER, THIRD = "llama-2-7b-bf16-cpu-single", "opt-6.7b-bf16-cpu-single", "phi-3.5-mini-bf16-cpu-single"
@@ -139,7 +131,7 @@ def test_quota_of_control_groups(tmp_path, membership, files, cores):
 def test_numerics_key_is_the_isa_on_the_host_and_the_device_elsewhere():
     assert numerics_key("cpu", "whatever") == isa_level(cpu_flags())
     assert numerics_key("max1550", "Intel(R) Data Center GPU Max 1550") == "intel-data-center-gpu-max-1550"
-    with pytest.raises(LedgerError, match=r"platform 'b580' has the device name ' '.*; check the device's driver"):
+    with pytest.raises(ResultsError, match=r"platform 'b580' has the device name ' '.*; check the device's driver"):
         numerics_key("b580", " ")
 
 
@@ -319,10 +311,10 @@ def test_interrupted_commit_leaves_the_old_file_and_nothing_else(folder, monkeyp
     store.stage(*ADDRESS, CELL, seconds(9), 1)
     with monkeypatch.context() as patch:
         patch.setattr(baselines_module.os, call, broken)
-        expected = LedgerError if isinstance(fault, OSError) else KeyboardInterrupt
+        expected = ResultsError if isinstance(fault, OSError) else KeyboardInterrupt
         with pytest.raises(expected) as caught:
             store.commit(ORIGIN)
-    if expected is LedgerError:
+    if expected is ResultsError:
         mend = "the old numbers are kept; name a folder with free space that this user may write to"
         assert str(caught.value).endswith(f"cannot be written (No space left on device); {mend}")
     assert file_of(folder).read_bytes() == before
@@ -334,7 +326,7 @@ def test_killed_commit_leaves_a_readable_file(folder):
     """Killed just before the replacement: the old numbers are all there, and the next commit works."""
     script = (
         "import os, sys\n"
-        "from fixtures.ledger import Baselines, Value\n"
+        "from fixtures.results import Baselines, Value\n"
         "os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
         "store = Baselines(sys.argv[1])\n"
         f"store.stage(*{ADDRESS!r}, {CELL!r}, {{'end_to_end': Value(9)}}, 1)\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fixtures.ledger import Baselines, Journal, LedgerError, Value, read_journal
+from fixtures.results import Baselines, Journal, ResultsError, Value, read_journal
 
 CELL = "llama-2-7b-bf16-cpu-single"
 ADDRESS = ("latency", "cpu", "m1")
@@ -107,7 +107,7 @@ def test_wrong_shape(tmp_path, name):
     else:
         table[where[-1]] = value
     file = write(tmp_path, json.dumps(data))
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(ResultsError) as caught:
         Baselines(tmp_path).find(*ADDRESS, CELL)
     assert_one_sentence(caught.value, f"{file}: ", message, MEND[2:])
 
@@ -131,10 +131,10 @@ def test_wrong_shape(tmp_path, name):
 )
 def test_unreadable_content(tmp_path, content, message):
     file = write(tmp_path, content)
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(ResultsError) as caught:
         Baselines(tmp_path).find(*ADDRESS, CELL)
     assert_one_sentence(caught.value, f"{file}: ", message, MEND)
-    with pytest.raises(LedgerError):
+    with pytest.raises(ResultsError):
         Baselines(tmp_path).elsewhere("latency", "cpu", CELL)
 
 
@@ -142,7 +142,7 @@ def test_commit_never_overwrites_a_file_that_it_cannot_read(tmp_path):
     file = write(tmp_path, "{")
     store = Baselines(tmp_path)
     store.stage(*ADDRESS, CELL, {"end_to_end": Value(1)}, 1)
-    with pytest.raises(LedgerError, match="is malformed JSON"):
+    with pytest.raises(ResultsError, match="is malformed JSON"):
         store.commit({})
     assert file.read_text() == "{"
     assert os.listdir(file.parent) == ["latency.json"]
@@ -154,7 +154,7 @@ def test_what_is_no_regular_file_is_told_and_never_waited_for(tmp_path, make):
     file.parent.mkdir(parents=True)
     make(file)
     with pytest.raises(
-        LedgerError,
+        ResultsError,
         match=r"latency\.json: (is not a regular file; restore|cannot be read \(Is a directory\); it must)",
     ):
         Baselines(tmp_path).find(*ADDRESS, CELL)
@@ -181,7 +181,7 @@ def test_check_writable_tells_what_is_wrong(tmp_path):
         (tmp_path / "file", f"file: is no folder that baselines can be written to (Not a directory){mend}"),
         (Path("/proc/self"), "/proc/self: is no folder that baselines can be written to ("),
     ]:
-        with pytest.raises(LedgerError) as caught:
+        with pytest.raises(ResultsError) as caught:
             Baselines(folder).check_writable()
         assert_one_sentence(caught.value, message)
 
@@ -192,7 +192,7 @@ def test_check_writable_sees_inner_folders_too(tmp_path, inner):
     write(tmp_path, json.dumps(good()))
     (tmp_path / inner).chmod(0o500)
     try:
-        with pytest.raises(LedgerError, match=r"can be written to \(Permission denied\)"):
+        with pytest.raises(ResultsError, match=r"can be written to \(Permission denied\)"):
             Baselines(tmp_path).check_writable()
     finally:
         (tmp_path / inner).chmod(0o700)
@@ -202,7 +202,7 @@ def test_commit_into_a_file_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     store = Baselines(tmp_path / "file")
     store.stage(*ADDRESS, CELL, {"end_to_end": Value(1)}, 1)
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(ResultsError) as caught:
         store.commit({})
     assert_one_sentence(caught.value, "file: cannot be written (", "; the old numbers are kept; name a folder with")
 
@@ -292,7 +292,7 @@ def test_any_other_malformed_line_is_an_error(tmp_path, line):
     path.write_bytes(b'{"schema": 1}\n' + line + b"\n" + b'{"schema": 1}\n')
     reader = read_journal(path)
     assert next(reader) == {"schema": 1}
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(ResultsError) as caught:
         next(reader)
     assert_one_sentence(
         caught.value, f"{path}: line 2 is no record of schema 1 or 2: b'", "; take the file from the run"
@@ -300,14 +300,14 @@ def test_any_other_malformed_line_is_an_error(tmp_path, line):
 
 
 def test_missing_journal(tmp_path):
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(ResultsError) as caught:
         list(read_journal(tmp_path / "absent"))
     assert_one_sentence(caught.value, "absent: cannot be read (No such file or directory); name the journal of a")
 
 
 def test_full_disk_is_told():
     # /dev/full takes no byte, from any user.
-    with Journal(Path("/dev/full")) as journal, pytest.raises(LedgerError) as caught:
+    with Journal(Path("/dev/full")) as journal, pytest.raises(ResultsError) as caught:
         journal.append({"n": 1})
     assert_one_sentence(caught.value, "/dev/full: cannot be written (No space left on device); name a folder with free")
 
@@ -323,7 +323,7 @@ def test_failed_append_leaves_the_journal_as_before(tmp_path, monkeypatch):
         journal.append({"n": 1})
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", half)
-            with pytest.raises(LedgerError, match="No space left"):
+            with pytest.raises(ResultsError, match="No space left"):
                 journal.append({"n": "x" * 100})
         journal.append({"n": 2})
     assert [record["n"] for record in read_journal(tmp_path / "journal")] == [1, 2]
@@ -337,6 +337,6 @@ def test_journal_in_an_impossible_place(tmp_path):
         Path("/proc/no/journal"),
         tmp_path,
     ):
-        with pytest.raises(LedgerError) as caught:
+        with pytest.raises(ResultsError) as caught:
             Journal(path)
         assert_one_sentence(caught.value, f"{path}: cannot be opened (", "; name a folder with free space")

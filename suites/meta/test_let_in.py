@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from fixtures.bench import pretrained
 from fixtures.matrix import load_matrix
-from fixtures.models.contents import CheckpointError, check_code, check_contents, what_runs
-from fixtures.models.inspection import check_folder
-from fixtures.models.reading import write_tensors
+from fixtures.measure import pretrained
+from fixtures.weights.contents import CheckpointError, check_code, check_contents, what_runs
+from fixtures.weights.inspection import check_folder
+from fixtures.weights.reading import write_tensors
 from suites.meta import hostile, sound_files
 from suites.meta.forked import fork_suite
 from suites.meta.inner import ROOT, generation, nodes, run_suite

@@ -5,9 +5,9 @@ import functools
 import numpy as np
 import pytest
 
-from fixtures.bench.reference import Reference
-from fixtures.judge.logits import ratios, relative_errors
+from fixtures.checks.logits import ratios, relative_errors
 from fixtures.matrix import load_matrix
+from fixtures.measure.reference import Reference
 
 SHARP = 1.5  # what the noise ratio must exceed
 FAULTS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.ledger import numerics_key
+from fixtures.results import numerics_key
 from suites.meta.arithmetic import parameters, possible
 from suites.meta.inner import ROOT, generation, nodes, plant, run_suite
 from suites.meta.processes import of_the_suite

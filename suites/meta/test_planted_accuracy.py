@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from fixtures.bench import accuracy
-from fixtures.bench.accuracy import Questions, measure_accuracy
-from fixtures.bench.plan import plan
-from fixtures.bench.tasks import TaskError, chosen
-from fixtures.judge.bounds import bounds
-from fixtures.judge.scores import judge_accuracy
+from fixtures.checks.scores import judge_accuracy
+from fixtures.checks.tolerances import bounds
 from fixtures.matrix import load_matrix
+from fixtures.measure import accuracy
+from fixtures.measure.accuracy import Questions, measure_accuracy
+from fixtures.measure.parameters import plan
+from fixtures.measure.tasks import TaskError, chosen
 from suites.meta.arithmetic import PRECISIONS, needs_bf16
 from suites.meta.inner import ROOT
 

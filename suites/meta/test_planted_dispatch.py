@@ -5,14 +5,14 @@ import types
 
 import pytest
 
-from fixtures.accepted import AcceptedTraces
-from fixtures.bench.candidate import Candidate
-from fixtures.bench.dispatch import Dispatch, difference_from, trace_of
-from fixtures.bench.stage import Settings, Stage
-from fixtures.judge.dispatch import judge_dispatch
-from fixtures.ledger.traces import TraceFiles
+from fixtures.checks.dispatch import judge_dispatch
 from fixtures.matrix import load_matrix
-from fixtures.staging import Staging
+from fixtures.measure.candidate import Candidate
+from fixtures.measure.dispatch import Dispatch, difference_from, trace_of
+from fixtures.measure.runtime import Settings, Stage
+from fixtures.results.accepted import AcceptedTraces
+from fixtures.results.recording import Staging
+from fixtures.results.traces import TraceFiles
 from suites.meta.arithmetic import HAS_BF16, needs_bf16
 
 BEAMS = 4

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from fixtures.ledger import Journal, provenance
-from fixtures.ledger.redaction import REDACTED, is_secret, redacted
+from fixtures.io.redaction import REDACTED, is_secret, redacted
+from fixtures.results import Journal, provenance
 from fixtures.worker.pool import Worker, Zygote, base_environment
 from suites.meta.inner import ROOT, run_suite
 

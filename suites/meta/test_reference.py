@@ -2,8 +2,8 @@
 
 import pytest
 
-from fixtures.bench.reference import Reference, ReferenceFailed
 from fixtures.matrix import load_matrix
+from fixtures.measure.reference import Reference, ReferenceFailed
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fixtures.ledger import Journal
 from fixtures.matrix import load_matrix
 from fixtures.report.matrix import last_verdicts, main, table
+from fixtures.results import Journal
 
 CELLS = {"llama-2-7b-bf16-cpu-single": "generation", "llama-2-7b-int4-cpu-single": "int4_run"}
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from fixtures.ledger import Journal
+from fixtures.results import Journal
 from suites.meta.inner import doctored, latency, nodes, run_suite
 from suites.meta.prove_resume import Chain, undisturbed
 

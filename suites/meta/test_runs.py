@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from fixtures.attempts import Attempts
-from fixtures.judge.verdicts import CellVerdict, Line
-from fixtures.ledger import Journal, LedgerError
-from fixtures.ledger.runs import IDENTITY, differences, read_chain
-from fixtures.resume import check_replays
+from fixtures.checks.verdicts import CellVerdict, Line
+from fixtures.plugin.resume import check_replays
+from fixtures.plugin.retry import Attempts
+from fixtures.results import Journal, ResultsError
+from fixtures.results.runs import IDENTITY, differences, read_chain
 
 NOW = {
     "machine": "epyc-1",
@@ -102,14 +102,14 @@ def test_a_journal_without_a_run_cannot_be_resumed(written):
 ])  # fmt: skip
 def test_a_record_that_does_not_say_how_its_test_ended_is_one_sentence(written, change):
     path = written(opening("a"), finished("a", "t1") | change)
-    with pytest.raises(LedgerError, match=r"journal.jsonl: the record of .* does not say how .*; remove its line"):
+    with pytest.raises(ResultsError, match=r"journal.jsonl: the record of .* does not say how .*; remove its line"):
         read_chain(path)
 
 
 @pytest.mark.parametrize("change", [{"started": None}, {"started": "soon"}, {"resumes": ["a"]}, {"differs": [1]}])
 def test_an_opening_record_that_opens_nothing_is_one_sentence(written, change):
     path = written(opening("a", **change), finished("a", "t1"))
-    with pytest.raises(LedgerError, match=r"the opening record of run 'a' does not say when it began, .*; begin anew"):
+    with pytest.raises(ResultsError, match=r"the opening record of run 'a' does not say when it began, .*; begin anew"):
         read_chain(path)
 
 
@@ -126,7 +126,7 @@ def test_a_run_that_says_it_resumes_itself_is_a_run(written):
 ])  # fmt: skip
 def test_values_that_could_not_be_accepted_are_not_taken(tmp_path, change):
     check_replays({"t1": finished("a", "t1")}, tmp_path / "journal.jsonl", tmp_path)
-    with pytest.raises(LedgerError, match=r"journal.jsonl: the record of 't1' holds values that cannot .*; remove"):
+    with pytest.raises(ResultsError, match=r"journal.jsonl: the record of 't1' holds values that cannot .*; remove"):
         check_replays({"t1": finished("a", "t1") | change}, tmp_path / "journal.jsonl", tmp_path)
 
 
@@ -164,7 +164,7 @@ def test_a_second_writer_is_refused_and_changes_nothing(written, tmp_path):
         journal.append(opening("a"))
         torn = path.read_bytes() + b'{"schema"'
         path.write_bytes(torn)
-        with pytest.raises(LedgerError, match=r"journal.jsonl: is being written by another run; wait .* --results"):
+        with pytest.raises(ResultsError, match=r"journal.jsonl: is being written by another run; wait .* --results"):
             Journal(path)
         assert path.read_bytes() == torn
     Journal(path).close()
@@ -187,7 +187,7 @@ def test_an_opening_that_the_disk_refused_is_written_with_the_next_record(tmp_pa
         journal.opening = opening("a")
         with monkeypatch.context() as patch:
             patch.setattr("os.write", refused)
-            with pytest.raises(LedgerError, match="No space left"):
+            with pytest.raises(ResultsError, match="No space left"):
                 journal.append(finished("a", "t1"))
         journal.append(finished("a", "t2"))
     assert {*read_chain(tmp_path / "journal.jsonl").finished} == {"t2"}
@@ -200,7 +200,7 @@ def refused(descriptor, data):
 def test_a_journal_that_was_removed_takes_nothing_more(tmp_path):
     with Journal(tmp_path / "journal.jsonl") as journal:
         (tmp_path / "journal.jsonl").unlink()
-        with pytest.raises(LedgerError, match=r"journal.jsonl: was removed while this run wrote to it; leave it"):
+        with pytest.raises(ResultsError, match=r"journal.jsonl: was removed while this run wrote to it; leave it"):
             journal.append(opening("a"))
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fixtures.bench.accuracy import Accuracy, Scores
-from fixtures.judge import scores
-from fixtures.judge.bounds import bounds
-from fixtures.judge.scores import Paired
+from fixtures.checks import scores
+from fixtures.checks.scores import Paired
+from fixtures.checks.tolerances import bounds
 from fixtures.matrix import load_matrix
+from fixtures.measure.accuracy import Accuracy, Scores
 from suites.meta import prove_accuracy
 
 BF16 = next(cell for cell in load_matrix().all_cells() if cell.id == "smollm2-135m-bf16-cpu-single")

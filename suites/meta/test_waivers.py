@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fixtures.ledger import Here, LedgerError, Waivers, load_waivers
+from fixtures.results import Here, ResultsError, Waivers, load_waivers
 
 TODAY = datetime.date(2026, 6, 15)
 WINDOW = """
@@ -104,7 +104,7 @@ def test_a_glob_without_cells_of_its_suite_shows(waivers):
 def test_no_file_is_no_waivers(tmp_path):
     assert load_waivers(tmp_path / "absent.toml").all == ()
     assert Waivers().matching("latency", CELL, "x", TODAY) is None
-    with pytest.raises(LedgerError, match=r"absent\.toml: there is no such file; start one with schema = 1"):
+    with pytest.raises(ResultsError, match=r"absent\.toml: there is no such file; start one with schema = 1"):
         load_waivers(tmp_path / "absent.toml", missing_ok=False)
     assert load(tmp_path, "schema = 1\n").all == ()
 
@@ -204,7 +204,7 @@ def test_bad_waivers_give_one_sentence(tmp_path, name):
     old, new, message = FAULTS[name]
     text = "schema = 1\n" + WINDOW
     assert old in text
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(ResultsError) as caught:
         load(tmp_path, text.replace(old, new, 1))
     told = str(caught.value)
     assert told.startswith(f"{tmp_path / 'waivers.toml'}: ")
@@ -214,9 +214,9 @@ def test_bad_waivers_give_one_sentence(tmp_path, name):
 
 
 def test_bad_bytes_and_folders_give_one_sentence(tmp_path):
-    with pytest.raises(LedgerError, match=r"waivers\.toml: line 2 is not UTF-8; restore it with git checkout"):
+    with pytest.raises(ResultsError, match=r"waivers\.toml: line 2 is not UTF-8; restore it with git checkout"):
         load(tmp_path, b"schema = 1\n# \xff")
-    with pytest.raises(LedgerError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(ResultsError, match=r"cannot be read \(Is a directory\)"):
         load_waivers(tmp_path)
 
 
@@ -321,7 +321,7 @@ MORE_FAULTS = {  # a line more, or another check: the message
     'versions = { "transfomers" = "<5" }': "unknown package 'transfomers'; did you mean 'transformers'?",
     'versions = { "transformers" = "newest" }': "has versions of transformers = 'newest'; give a range",
     'check = "logit"': "has the check 'logit', of which generation has none; did you mean 'logits'?",
-    'check = "other"': "has the check 'other', of which generation has none; fixtures/contract.toml lists",
+    'check = "other"': "has the check 'other', of which generation has none; fixtures/contract/contract.toml lists",
 }
 
 
@@ -329,7 +329,7 @@ MORE_FAULTS = {  # a line more, or another check: the message
 def test_scopes_that_could_never_match_give_one_sentence(tmp_path, line):
     text = "schema = 1\n" + WINDOW
     text = text.replace('check = "long-context"', line) if line.startswith("check") else f"{text}{line}\n"
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(ResultsError) as caught:
         load(tmp_path, text, **KNOWN)
     assert FIRST in str(caught.value)
     assert MORE_FAULTS[line] in str(caught.value)

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fixtures.bench.stage import free_port
 from fixtures.engine.ranks import environment as rank_environment
 from fixtures.engine.ranks import remove_leftovers
-from fixtures.worker import pool, wire
-from fixtures.worker.endings import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
+from fixtures.measure.runtime import free_port
+from fixtures.worker import pool, protocol
 from fixtures.worker.output import KEPT
 from fixtures.worker.pool import Worker, Zygote, ZygoteFailed, base_environment
+from fixtures.worker.termination import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
 from suites.meta.processes import running
 
 CALLS = "suites.meta.worker_calls:"
@@ -165,7 +165,7 @@ def test_no_grandchild_outlives_its_worker(end):
 
 def test_a_worker_can_be_closed_after_ctrl_c_cut_a_message_of_its_zygote_short(monkeypatch):
     zygote = Zygote(["fixtures.engine.service"])
-    worker, whole = Worker(zygote), wire.receive
+    worker, whole = Worker(zygote), protocol.receive
 
     def interrupted(sock, deadline=None):
         if sock is not zygote.control:
@@ -175,7 +175,7 @@ def test_a_worker_can_be_closed_after_ctrl_c_cut_a_message_of_its_zygote_short(m
 
     os.kill(worker.ranks[0].pid, signal.SIGKILL)
     with monkeypatch.context() as patch:
-        patch.setattr(wire, "receive", interrupted)
+        patch.setattr(protocol, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             zygote.status_of(worker.ranks[0].pid)
     worker.close()
@@ -302,8 +302,8 @@ def test_workers_die_with_their_zygote(zygote):
 ])  # fmt: skip
 def test_arrays_cross_the_wire_unchanged(array):
     ours, theirs = socket.socketpair()
-    wire.send(ours, {"text": "ü"}, {"a": array})
-    message, arrays = wire.receive(theirs, time.monotonic() + 5)
+    protocol.send(ours, {"text": "ü"}, {"a": array})
+    message, arrays = protocol.receive(theirs, time.monotonic() + 5)
     assert message == {"text": "ü"}
     assert arrays["a"].dtype == array.dtype
     assert np.array_equal(arrays["a"], array)
@@ -313,17 +313,17 @@ def test_arrays_cross_the_wire_unchanged(array):
 def test_the_wire_tells_an_end_from_a_delay():
     ours, theirs = socket.socketpair()
     with pytest.raises(TimeoutError):
-        wire.receive(theirs, time.monotonic() + 0.05)
+        protocol.receive(theirs, time.monotonic() + 0.05)
     ours.close()
-    with pytest.raises(wire.Closed):
-        wire.receive(theirs, time.monotonic() + 5)
+    with pytest.raises(protocol.Closed):
+        protocol.receive(theirs, time.monotonic() + 5)
 
 
 def test_an_absurd_header_is_refused():
     ours, theirs = socket.socketpair()
-    ours.sendall(wire.LENGTH.pack(2**60))
+    ours.sendall(protocol.LENGTH.pack(2**60))
     with pytest.raises(ValueError, match="the limit is"):
-        wire.receive(theirs, time.monotonic() + 5)
+        protocol.receive(theirs, time.monotonic() + 5)
 
 
 @pytest.mark.parametrize("header", [
@@ -334,9 +334,9 @@ def test_an_absurd_header_is_refused():
 ])  # fmt: skip
 def test_what_is_no_message_is_refused(header):
     ours, theirs = socket.socketpair()
-    ours.sendall(wire.LENGTH.pack(len(header)) + header)
+    ours.sendall(protocol.LENGTH.pack(len(header)) + header)
     with pytest.raises(ValueError, match="what is no message"):
-        wire.receive(theirs, time.monotonic() + 5)
+        protocol.receive(theirs, time.monotonic() + 5)
 
 
 @pytest.mark.benchmark(group="isolated worker: fork, import what the cell needs, first answer")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from fixtures.resume import TOLD
+from fixtures.plugin.resume import TOLD
 from suites.meta import torture_host as host
 from suites.meta.processes import shared_memory
 from suites.meta.prove_resume import Chain

@@ -10,10 +10,10 @@ import json
 import re
 from pathlib import Path
 
-from fixtures.judge.verdicts import FAILING
-from fixtures.ledger import LedgerError, read_journal
-from fixtures.ledger.records import file_text, read_file
-from fixtures.outcome import Totals
+from fixtures.checks.verdicts import FAILING
+from fixtures.plugin.outcome import Totals
+from fixtures.results import ResultsError, read_journal
+from fixtures.results.records import file_text, read_file
 from suites.meta.inner import junit
 
 COLUMNS = ("wrong", "lost", "orphans", "corrupt")
@@ -105,7 +105,7 @@ def journal_of(chain):
     """(records of the journal, Findings): every line is a record, but for a torn last one."""
     try:
         return list(read_journal(chain.journal)) if chain.journal.exists() else [], []
-    except LedgerError as error:
+    except ResultsError as error:
         return [], [Finding("corrupt", f"the journal cannot be read: {error}")]
 
 
@@ -118,7 +118,7 @@ def baselines_of(chain):
             data = read_file(path, suite.removesuffix(".json"), platform, key)
             if path.read_text() != file_text(data):
                 found.append(Finding("corrupt", f"{path} is not what a run would write"))
-        except LedgerError as error:
+        except ResultsError as error:
             found.append(Finding("corrupt", f"{error}"))
     return found
 

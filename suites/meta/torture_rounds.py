@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 
+from fixtures.checks.verdicts import FAILING
 from fixtures.engine import extensions
-from fixtures.judge.verdicts import FAILING
-from fixtures.ledger import read_journal
-from fixtures.ledger.records import file_text
+from fixtures.results import read_journal
+from fixtures.results.records import file_text
 from suites.meta import torture_host as host
 from suites.meta.inner import ROOT, junit, nodes
 from suites.meta.torture_chain import Missed, Ordeal

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from fixtures.worker.device_clock import ClockError, fixed, plan_for
+from fixtures.system.device_clock import ClockError, fixed, plan_for
 from suites.meta.inner import ROOT
 
 RUN = """
 import sys, time
-from fixtures.worker.device_clock import fixed, plan_for
+from fixtures.system.device_clock import fixed, plan_for
 with fixed(plan_for("cuda", 1200, ["0"])):
     print("in", flush=True)
     time.sleep(60)

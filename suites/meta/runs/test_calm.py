@@ -5,7 +5,7 @@ The long form, with values that this machine accepted, is suites.meta.studies.ca
 
 import pytest
 
-from fixtures.ledger import Baselines, Value, machine_fingerprint
+from fixtures.results import Baselines, Value, machine_fingerprint
 from suites.meta.arithmetic import possible
 from suites.meta.inner import latency, nodes, run_suite
 from suites.meta.studies.neighbours import neighbours

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from fixtures.judge.verdicts import FAILING
+from fixtures.checks.verdicts import FAILING
 from fixtures.worker.pool import ROOT
 
 from .neighbours import neighbours

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fixtures.bench.latency import grid_for
-from fixtures.bench.stage import Settings, Stage
+from fixtures.checks.tolerances import bounds
 from fixtures.compare.decision import decide, mean_of, percent, sessions_of
 from fixtures.compare.policy import rule_of
 from fixtures.compare.replicates import Replicates
-from fixtures.judge.bounds import bounds
+from fixtures.measure.latency import grid_for
+from fixtures.measure.runtime import Settings, Stage
 from suites.meta.studies import cell_of
 from suites.meta.studies.neighbours import neighbours
 

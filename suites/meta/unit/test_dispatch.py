@@ -9,14 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.accepted import AcceptedTraces
-from fixtures.bench.dispatch import Dispatch
+from fixtures.checks.dispatch import difference, judge_dispatch, without_views
 from fixtures.engine.dispatch import _device_kernels, primitive_of
-from fixtures.judge import folding
-from fixtures.judge.dispatch import difference, judge_dispatch, without_views
-from fixtures.ledger import LedgerError
-from fixtures.ledger.traces import TraceFiles
-from fixtures.staging import Staging
+from fixtures.io import folding
+from fixtures.measure.dispatch import Dispatch
+from fixtures.results import ResultsError
+from fixtures.results.accepted import AcceptedTraces
+from fixtures.results.recording import Staging
+from fixtures.results.traces import TraceFiles
 
 CELL = types.SimpleNamespace(id="llama-2-7b-bf16-cpu-single", platform=types.SimpleNamespace(name="cpu"))
 LAYER = ["norm bf16[1,L,8]", "linear bf16[1,L,8] bf16[8,8]", "attention bf16[1,L,8]", "linear bf16[1,L,8] bf16[8,8]"]
@@ -295,7 +295,7 @@ def test_a_spoilt_file_is_one_sentence(files, name):
     text = path.read_text()
     assert change(text) != text
     path.write_text(change(text))
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(ResultsError) as caught:
         store.find(CELL)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -6,12 +6,12 @@ import types
 
 import pytest
 
-from fixtures.accepted import Accepted
+from fixtures.checks.tolerances import bounds
+from fixtures.checks.verdicts import Line
 from fixtures.compare import decision, policy
 from fixtures.compare.policy import SESSIONS, PairedTiming, compared, rule_of
 from fixtures.compare.replicates import Replicate, Replicates
-from fixtures.judge.bounds import bounds
-from fixtures.judge.verdicts import Line
+from fixtures.results.accepted import Accepted
 
 QUIET, SLOWER, SLOWEST = 0.0, 0.05, 0.4
 
