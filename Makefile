@@ -23,13 +23,13 @@ lint: .venv/.installed
 
 # Spoils every kind of file this many times, by chance; takes its time.
 fuzz: .venv/.installed
-	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/test_fuzz.py --hypothesis-show-statistics
+	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/unit/test_fuzz.py --hypothesis-show-statistics
 
 bench: .venv/.installed
 	.venv/bin/python -m pytest --benchmark-only suites/meta
 
 prove-accuracy: .venv/.installed
-	.venv/bin/python -m suites.meta.prove_accuracy
+	.venv/bin/python -m suites.meta.studies.accuracy
 
 # Sessions of the timing gate with planted slowdowns, quiet and beside neighbours; takes an hour.
 study-wall-clock: .venv/.installed
@@ -41,12 +41,12 @@ study-calm: .venv/.installed
 
 # Kills and resumes for about half an hour.
 prove-resume: .venv/.installed
-	.venv/bin/python -m suites.meta.prove_resume
+	.venv/bin/python -m suites.meta.chaos.resume
 
 # Throws 220 faults at runs for about twenty minutes; `make torture FAULTS='--injections 50 --seed 7'` throws others.
 FAULTS ?= --injections 220 --seed 1
 torture: .venv/.installed
-	.venv/bin/python -m suites.meta.torture $(FAULTS)
+	.venv/bin/python -m suites.meta.chaos.injection $(FAULTS)
 
 .venv: .venv/.installed
 

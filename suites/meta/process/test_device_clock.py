@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fixtures.system.device_clock import ClockError, fixed, plan_for
-from suites.meta.inner import ROOT
+from suites.meta.harness.inner import ROOT
 
 RUN = """
 import sys, time

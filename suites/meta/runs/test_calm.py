@@ -6,8 +6,8 @@ The long form, with values that this machine accepted, is suites.meta.studies.ca
 import pytest
 
 from fixtures.results import Baselines, Value, machine_fingerprint
-from suites.meta.arithmetic import possible
-from suites.meta.inner import latency, nodes, run_suite
+from suites.meta.harness.arithmetic import possible
+from suites.meta.harness.inner import latency, nodes, run_suite
 from suites.meta.studies.neighbours import neighbours
 
 CELLS = possible(["llama-2-7b-fp32-cpu-single", "llama-2-7b-bf16-cpu-autotp"])

@@ -22,8 +22,8 @@ from fixtures.measure.runtime import Settings, Stage
 from suites.meta.studies import cell_of
 
 LEVELS = (0.0, 0.005, 0.01, 0.02, 0.05)  # of the kernel time of a decode step
-FAULT = {"fault_after": "suites.meta.spin_faults:spinning"}
-CALLS = "suites.meta.spin_faults:"
+FAULT = {"fault_after": "suites.meta.faults.spin:spinning"}
+CALLS = "suites.meta.faults.spin:"
 GRID = {"beam": "1", "input": "512", "output": "16", "warmup": "1"}
 ROUNDS = {"device": 1, "wall": 2}  # of either side at each level
 BY_WALL = (0.0, 0.01, 0.05)  # levels that are timed by the wall clock, too

@@ -24,7 +24,7 @@ from suites.meta.studies.neighbours import neighbours
 
 CELL = "llama-2-7b-fp32-cpu-single"
 LEVELS = (0.0, 0.02, 0.03, 0.05, 0.10)  # of a decode step
-FAULT = {"fault_after": "suites.meta.latency_faults:slowed"}
+FAULT = {"fault_after": "suites.meta.faults.latency:slowed"}
 DRAWS, RESAMPLES, SEED = 800, 1000, 20260101
 ACCEPTED = 3  # sessions behind an accepted ratio
 
@@ -40,7 +40,7 @@ class Levels(Replicates):
         found = {}
         for level in LEVELS:
             with arms["candidate"].awake() as model:
-                function = "suites.meta.latency_faults:set_share"
+                function = "suites.meta.faults.latency:set_share"
                 model.worker.call("call", model.deadline, function=function, share=level)
             found[level] = super().ratios(arms)
         self.levels.append(found)

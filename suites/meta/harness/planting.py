@@ -1,0 +1,24 @@
+"""A pytest plugin for inner runs of the suite: `--plant CELL=WHEN:FAULT` breaks one cell's model in its worker.
+
+FAULT is a function of suites/meta/faults/model.py, or MODULE.FUNCTION of another module there.
+"""
+
+import importlib
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--plant", action="append", default=[], metavar="CELL=WHEN:FAULT")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    config.planted_faults = {}
+    for text in config.getoption("plant"):
+        cell, _, rest = text.partition("=")
+        when, _, name = rest.partition(":")
+        module, _, function = name.rpartition(".")
+        path = f"suites.meta.faults.{module or 'model'}"
+        assert hasattr(importlib.import_module(path), function), f"no fault named {name}"
+        config.planted_faults[cell] = {f"fault_{when}": f"{path}:{function}"}

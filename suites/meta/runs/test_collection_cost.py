@@ -1,0 +1,53 @@
+"""What collecting costs: a bare pytest, the whole matrix, and a matrix of 10,000 cells. Benchmarks, not limits."""
+
+import shutil
+
+import pytest
+
+from fixtures.matrix import load_matrix
+from suites.meta.harness.inner import ROOT, run_suite
+
+LIST = ["--collect-only", "-q"]
+CELLS = ["suites/test_generation.py", "suites/test_latency.py"]
+MEMBER = """
+[models.member-{number}]
+like = "llama-2-7b"
+hub_id = "nobody/member-{number}"
+"""
+
+
+@pytest.fixture(scope="module")
+def large_matrix(tmp_path_factory):
+    """A folder of matrix data with more than 10,000 cells, made of one-row family members."""
+    folder = tmp_path_factory.mktemp("large") / "matrix"
+    shutil.copytree(ROOT / "fixtures/matrix", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    with (folder / "models.toml").open("a") as file:
+        file.writelines(MEMBER.format(number=number) for number in range(700))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nothing(tmp_path_factory):
+    """A folder with one empty test file and no configuration."""
+    folder = tmp_path_factory.mktemp("nothing")
+    (folder / "test_nothing.py").write_text("")
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    return folder
+
+
+@pytest.mark.benchmark(group="collecting, whole process")
+@pytest.mark.parametrize("what", ["a bare pytest", "the whole matrix", "10,000 cells"])
+def test_cost_of_collecting(request, benchmark, tmp_path, nothing, large_matrix, what):
+    if what == "a bare pytest":
+        arguments, cwd, cells = [*LIST, str(nothing)], nothing, 0
+    elif what == "the whole matrix":
+        arguments, cwd, cells = ["--platform", "all", *LIST, *CELLS], ROOT, len(load_matrix().all_cells())
+    else:
+        large = load_matrix(large_matrix)
+        arguments = ["--platform", "all", "--matrix-data", str(large_matrix), *LIST, CELLS[0]]
+        cwd, cells = ROOT, len(large.all_cells())
+        assert cells > 10_000
+    rounds = 3 if request.config.getoption("benchmark_only") else 1  # `make bench` is asked what it costs
+    run = benchmark.pedantic(run_suite, args=(tmp_path, *arguments), kwargs={"cwd": cwd}, rounds=rounds)
+    assert run.status in (0, 5)
+    assert run.output.count("test_generation[") == cells

@@ -1,0 +1,50 @@
+"""The table of the contract says what the suites ask, and knows the names of all checks."""
+
+import ast
+
+from fixtures.contract.suites import askable, checks_of, contract, questions
+from fixtures.matrix import load_matrix
+from fixtures.results.reading import SUITES
+from suites.meta.harness.inner import ROOT, run_suite
+
+
+def test_the_table_asks_what_the_suites_ask(tmp_path):
+    run = run_suite(tmp_path, "--platform=all", "--gate", "--collect-only", "-q")
+    collected = {line for line in run.output.splitlines() if "::test_" in line and "[NOTSET]" not in line}
+    cells = load_matrix().all_cells()
+    expected = contract(cells, lambda cell: cell.model.weights == "packaged")
+    assert collected == set(expected)
+    assert len(collected) > 1000
+
+
+def test_every_suite_that_keeps_records_is_a_question():
+    assert set(questions()) == set(SUITES)
+    assert [name for name, question in questions().items() if not question.gate] == ["against"]
+    for question in questions().values():
+        assert f"def test_{question.suite}(cell, verdict" in (ROOT / question.file).read_text()
+
+
+def test_all_that_may_be_asked_is_more_than_the_contract():
+    cells = load_matrix().cells(["cpu"])
+    asked = {(q.suite, cell.id) for q, cell in contract(cells, lambda _: False).values()}
+    assert asked < set(askable(cells))
+    assert ("accuracy", "opt-30b-fp32-cpu-single") in set(askable(cells)) - asked
+
+
+def names_in_checks():
+    """Names of checks that stand as plain texts in fixtures.checks: first arguments of lines, and `check=`."""
+    for path in (ROOT / "fixtures/checks").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                maker = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                given = [word.value for word in node.keywords if word.arg == "check"]
+                given += node.args[:1] if maker in ("Line", "bounded", "same", "same_tables", "line") else []
+                given += node.args[1:2] if maker == "_named" else []
+                yield from (one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str))
+
+
+def test_the_names_of_checks_are_those_of_the_code():
+    """A name that the table lacks could not be waived."""
+    written = set(names_in_checks())
+    assert len(written) > 50, "the sources no longer read as they did: this test sees too little"
+    assert written - {name for names in checks_of().values() for name in names} == set()
