@@ -2,16 +2,16 @@
 
 import pytest
 
-from fixtures.checks.scores import judge_accuracy
-from fixtures.checks.tolerances import bounds
+from fixtures.checks.scores import check_accuracy
+from fixtures.checks.tolerances import tolerances
 from fixtures.measure.accuracy import measure_accuracy
 
 pytestmark = pytest.mark.cells(trained=True)
 
 
-def test_accuracy(cell, verdict, stage, questions, accepted_scores):
+def test_accuracy(cell, verdict, runtime, questions, accepted_scores):
     """lm-eval's tasks, document by document: a drop, its interval, and whether a drop would have been seen."""
-    measured = measure_accuracy(stage, cell, questions, accepted_scores.reference)
-    lines = judge_accuracy(measured, bounds(), accepted_scores.of(cell))
-    accepted_scores.stage(cell, lines, measured, verdict.waived)
+    measured = measure_accuracy(runtime, cell, questions, accepted_scores.reference)
+    lines = check_accuracy(measured, tolerances(), accepted_scores.of(cell))
+    accepted_scores.record(cell, lines, measured, verdict.waived)
     verdict(lines, {name: (mine.score, mine.stderr, "1") for name, (mine, _) in measured.tasks.items()})

@@ -3,25 +3,25 @@
 import pytest
 
 from fixtures.engine.stack_modules import modules_for
-from fixtures.measure.runtime import Settings, Stage
-from fixtures.worker.pool import Zygote
+from fixtures.measure.runtime import Runtime, Settings
+from fixtures.worker.pool import ForkServer
 
 STOCK = modules_for("cpu", "stock")
 
 
 @pytest.fixture(scope="session")
 def stock():
-    """A Zygote of the stock stack."""
-    zygote = Zygote(STOCK)
-    yield zygote
-    zygote.close()
+    """A ForkServer of the stock stack."""
+    fork_server = ForkServer(STOCK)
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture(scope="module")
-def stage(stock):
-    """A Stage of a module's own, whose stock workers `stock` forks."""
-    stage = Stage(Settings())
-    stage.zygotes[STOCK, None] = stock
-    yield stage
-    del stage.zygotes[STOCK, None]  # others still need it
-    stage.close()
+def runtime(stock):
+    """A Runtime of a module's own, whose stock workers `stock` forks."""
+    runtime = Runtime(Settings())
+    runtime.fork_servers[STOCK] = stock
+    yield runtime
+    del runtime.fork_servers[STOCK]  # others still need it
+    runtime.close()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from fixtures.plugin.resume import TOLD
+from fixtures.plugin.resume import REPORTED
 from suites.meta.chaos import host
 from suites.meta.chaos.checks import Finding, after_an_orderly_end, after_each, journal_of, refused
 from suites.meta.chaos.resume import Chain
@@ -27,7 +27,7 @@ class Missed(Exception):
         self.found = [*found]
 
 
-class Ordeal(Chain):
+class DisturbedRun(Chain):
     """A chain of runs of a selection, in a folder of its own, with what each of them is given beside.
 
     `options` are those of every run, `clock` is a suites.meta.chaos.host.Clock or None.
@@ -54,8 +54,8 @@ class Ordeal(Chain):
     def reaches(self, records, delay):
         """Wait until so many records of tests are in the journal, and a little longer. Raises Missed."""
         end = time.monotonic() + PATIENCE
-        told = f"\n{TOLD}"  # once all tests are collected and it is known which of them were finished before
-        while self.tests() < records or told not in self.log.read_text(errors="replace"):
+        reported = f"\n{REPORTED}"  # once all tests are collected and it is known which of them were finished before
+        while self.tests() < records or reported not in self.log.read_text(errors="replace"):
             if time.monotonic() > end:
                 raise Missed
             self.lasts(0.002)
@@ -79,10 +79,10 @@ class Ordeal(Chain):
         if number == signal.SIGKILL:
             return found
         if "NEVER RAN" not in output and "\nexpected " in output:
-            raise Missed(found)  # all tests were finished: what came was too late to be told from the end itself
+            raise Missed(found)  # all tests were finished: what came was too late to be reported from the end itself
         if self.process.returncode != STATUS[number]:
-            told = f"ended by {signal.Signals(number).name} its exit status is {self.process.returncode}"
-            found.append(Finding("wrong", f"{told}, it has to be {STATUS[number]}: {output[-800:]}"))
+            reported = f"ended by {signal.Signals(number).name} its exit status is {self.process.returncode}"
+            found.append(Finding("wrong", f"{reported}, it has to be {STATUS[number]}: {output[-800:]}"))
         return found + after_an_orderly_end(self) + self._reported(output)
 
     def _reported(self, output):
@@ -106,7 +106,7 @@ class Ordeal(Chain):
 
     def second_run(self):
         """Start another run in the same folder, which has to be refused; Findings. Raises Missed."""
-        other = Ordeal.__new__(Ordeal)  # the same chain, but for what a run has of its own
+        other = DisturbedRun.__new__(DisturbedRun)  # the same chain, but for what a run has of its own
         other.__dict__.update(self.__dict__, starts=0, folder=self.folder / "second")
         other.temporary = other.folder / "tmp"
         other.temporary.mkdir(parents=True, exist_ok=True)

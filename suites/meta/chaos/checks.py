@@ -133,9 +133,9 @@ def after_each(chain):
             finished[record["run"]].add(record["nodeid"])
     kept = set().union(*(finished[run] for run in runs)) if runs else set()
     not_asked = {record["nodeid"] for record in records if record["kind"] == "test" and record["attempt"] == 0}
-    told = shown(chain.log)
-    for nodeid in sorted({*told} - kept - not_asked - chain.unrecorded):
-        found.append(Finding("lost", f"{nodeid} was shown as {told[nodeid]} and is not in the journal"))
+    reported = shown(chain.log)
+    for nodeid in sorted({*reported} - kept - not_asked - chain.unrecorded):
+        found.append(Finding("lost", f"{nodeid} was shown as {reported[nodeid]} and is not in the journal"))
     again = [nodeid for nodeid in kept if sum(nodeid in finished[run] for run in finished) > 1]
     found += [Finding("lost", f"{nodeid} was finished and asked again") for nodeid in sorted(again)]
     found += baselines_of(chain)
@@ -176,9 +176,9 @@ def at_the_end(chain, planted, ends=None):
             found.append(Finding("lost", f"{nodeid} is not in the journal", number))
         elif verdict != end.verdict or record["verdict"] != end.verdict:
             text = f"{nodeid} is {verdict} in JUnit, {record['verdict']} in the journal; it has to be {end.verdict}"
-            found.append(Finding("wrong", f"{text}: {_told(record)}", number))
+            found.append(Finding("wrong", f"{text}: {_reported(record)}", number))
         elif end.words not in json.dumps(record["lines"]).replace("\\\\", "\\"):
-            found.append(Finding("wrong", f"{nodeid} does not say {end.words!r}: {_told(record)}", number))
+            found.append(Finding("wrong", f"{nodeid} does not say {end.words!r}: {_reported(record)}", number))
         elif end.verdict in FAILING and end.words not in message:
             found.append(Finding("wrong", f"JUnit does not say {end.words!r} of {nodeid}", number))
         first = sum(record["nodeid"] == nodeid and record["attempt"] == 1 for record in tests)
@@ -189,7 +189,7 @@ def at_the_end(chain, planted, ends=None):
     return found + _summed_up(chain, {nodeid: end.verdict for nodeid, end in wanted.items()})
 
 
-def _told(record):
+def _reported(record):
     return "; ".join(f"{line['check']} {line['verdict']} {line['measured']}" for line in record["lines"])[-600:]
 
 
@@ -211,7 +211,7 @@ def _summed_up(chain, verdicts):
 
 def refused(status, output, sentence):
     """Findings about a run that had to be refused in one sentence."""
-    told = [row for row in output.splitlines() if sentence in row]
-    if status == 4 and len(told) == 1 and "Traceback" not in output:
+    reported = [row for row in output.splitlines() if sentence in row]
+    if status == 4 and len(reported) == 1 and "Traceback" not in output:
         return []
     return [Finding("wrong", f"was to be refused with {sentence!r}; exit status {status}: {output[-800:]}")]

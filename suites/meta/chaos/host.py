@@ -1,4 +1,4 @@
-"""What the torture needs of the host: disks of its own, a control group, a clock that can be moved, and its children.
+"""What fault injection needs of the host: disks of its own, a control group, a clock that can be moved, its children.
 
 Where the host does not let it have one, `None` or an empty answer says so, and what needs it is left out, by name.
 """
@@ -155,12 +155,14 @@ def orphans(seconds=LETTING_GO):
     end = time.monotonic() + seconds
     while (left := children()) and time.monotonic() < end:
         time.sleep(0.02)
-    told = {}
+    reported = {}
     for pid in left:
         with contextlib.suppress(OSError):
-            told[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:100]
+            reported[pid] = (
+                Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:100]
+            )
             os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    return told
+    return reported

@@ -23,7 +23,7 @@ from pathlib import Path
 from suites.meta.chaos import host
 from suites.meta.chaos.checks import COLUMNS, ENDS
 from suites.meta.chaos.draw import ENDERS, EVENTS, FEW, KINDS, RANKED, Round, draw
-from suites.meta.chaos.rounds import Torture
+from suites.meta.chaos.rounds import Injection
 
 EXPECTED = {
     "second_run": ("second run in the folder of another", "refused; the first as without"),
@@ -39,7 +39,7 @@ EXPECTED = {
     "device_lost": ("device is lost", "CRASHED at once; resumed: as without"),
 }
 LANDED = 0.75  # share of the faults drawn that has to strike
-SHORT, LONG = 6, 8  # seconds that a worker has for an answer, in short tortures and in long ones
+SHORT, LONG = 6, 8  # seconds that a worker has for an answer, in short fault injections and in long ones
 
 
 def main(arguments=None):
@@ -58,10 +58,10 @@ def main(arguments=None):
     host.adopt()
     group = host.oom_group()
     try:
-        with tempfile.TemporaryDirectory(prefix="xpu-llm-cts-torture-", ignore_cleanup_errors=True) as temporary:
+        with tempfile.TemporaryDirectory(prefix="xpu-llm-cts-injection-", ignore_cleanup_errors=True) as temporary:
             if options.keep:
                 options.keep.mkdir()
-            return int(not _torture(options.keep or Path(temporary), options, _cannot(group)))
+            return int(not _inject(options.keep or Path(temporary), options, _cannot(group)))
     finally:
         host.orphans(0)
         host.without_group(group)
@@ -82,7 +82,7 @@ def _cannot(group):
     return without
 
 
-def _torture(folder, options, without):
+def _inject(folder, options, without):
     """Play the rounds and print what was found; whether all is as it has to be."""
     for fault, why in without.items():
         print(f"left out: {fault}, since {why}")
@@ -92,27 +92,27 @@ def _torture(folder, options, without):
     if options.only:
         rounds = [round_.only(options.only) for round_ in rounds]
         rounds = [round_ for round_ in rounds if any(i.number == options.only for i in round_.injections)]
-    torture, start, found = Torture(folder, SHORT if options.injections < FEW else LONG), time.monotonic(), {}
+    injection, start, found = Injection(folder, SHORT if options.injections < FEW else LONG), time.monotonic(), {}
     drawn = [injection for round_ in rounds for injection in round_.injections]
     print(f"seed {options.seed}: {len(drawn)} injections in {len(rounds)} rounds", flush=True)
 
     def play(round_):
-        found[round_.number] = torture.play(round_)
-        _tell(round_, found[round_.number], options, time.monotonic() - start, torture.missed)
+        found[round_.number] = injection.play(round_)
+        _tell(round_, found[round_.number], options, time.monotonic() - start, injection.missed)
 
     for round_ in rounds:
         play(round_)
-    late = tuple(i for i in drawn if i.number in torture.missed and i.fault in ENDERS)
+    late = tuple(i for i in drawn if i.number in injection.missed and i.fault in ENDERS)
     if late:  # for where workers compute, and not for where nothing is loaded
-        torture.missed -= {injection.number for injection in late}
+        injection.missed -= {injection.number for injection in late}
         play(Round(max(found) + 1, "light", {}, late))
-    struck = [injection for injection in drawn if injection.number not in torture.missed]
+    struck = [injection for injection in drawn if injection.number not in injection.missed]
     print("\n".join(_table(struck, [one for several in found.values() for one in several])))
     sound = sum(injection is None for round_ in rounds for injection in round_.planted.values())
     findings = sum(map(len, found.values()))
     late = f", {len(drawn) - len(struck)} more came too late" if len(struck) < len(drawn) else ""
-    told = f"{len(struck)} injections (seed {options.seed}{late}) and {sound} sound cells beside them"
-    print(f"{told} in {time.monotonic() - start:.0f} s: {findings} findings")
+    reported = f"{len(struck)} injections (seed {options.seed}{late}) and {sound} sound cells beside them"
+    print(f"{reported} in {time.monotonic() - start:.0f} s: {findings} findings")
     beside = [event for round_ in rounds if round_.kind in ("workers", "ranks") for event in round_.events]
     enough = len(struck) >= LANDED * len(drawn) and (not beside or any(event in struck for event in beside))
     if not enough:
@@ -122,8 +122,8 @@ def _torture(folder, options, without):
 
 def _tell(round_, found, options, seconds, missed):
     names = collections.Counter(i.fault for i in round_.injections if i.number not in missed)
-    told = ", ".join(f"{count} {name}" if count > 1 else name for name, count in sorted(names.items()))
-    print(f"[{seconds:5.0f} s] round {round_.number} ({round_.kind}): {told}: {len(found)} findings", flush=True)
+    reported = ", ".join(f"{count} {name}" if count > 1 else name for name, count in sorted(names.items()))
+    print(f"[{seconds:5.0f} s] round {round_.number} ({round_.kind}): {reported}: {len(found)} findings", flush=True)
     again = f"python -m suites.meta.chaos.injection --injections {options.injections} --seed {options.seed}"
     for one in found:
         which = f"--round {round_.number}" if one.injection is None else f"--only {one.injection}"

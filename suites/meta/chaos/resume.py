@@ -176,8 +176,8 @@ def prove(folder, kills, seed):
         )
     print("\n".join(problems), end="\n" if problems else "")
     starts, torn = sum(chain.starts for chain in chains), sum(chain.torn for chain in chains)
-    told = f"{len(chains)} chains of {len(SELECTION)} tests, {starts} starts, {torn} torn lines mended"
-    print(f"{kills} kills (seed {seed}) in {told}: {len(problems)} problems")
+    reported = f"{len(chains)} chains of {len(SELECTION)} tests, {starts} starts, {torn} torn lines fixed"
+    print(f"{kills} kills (seed {seed}) in {reported}: {len(problems)} problems")
     return len(problems)
 
 

@@ -14,7 +14,7 @@ from fixtures.engine import extensions
 from fixtures.results import read_journal
 from fixtures.results.records import file_text
 from suites.meta.chaos import host
-from suites.meta.chaos.chain import Missed, Ordeal
+from suites.meta.chaos.chain import DisturbedRun, Missed
 from suites.meta.chaos.checks import ENDS, End, Finding, after_an_orderly_end, at_the_end, refused
 from suites.meta.chaos.draw import CELLS, Round, node, records_of
 from suites.meta.faults.worker import MEBIBYTE
@@ -40,7 +40,7 @@ OF_GROUPS = 30  # seconds that a group of ranks has for an answer: they import D
 AT_ONCE = 5.0  # seconds that a cell may take whose device is gone
 
 
-class Torture:
+class Injection:
     """What rounds share: the folder they are below, seconds a worker has, a clock, and a run to go on with.
 
     `missed` are numbers of injections that came too late to disturb anything.
@@ -76,7 +76,7 @@ class Torture:
         moved = self.clock if any(event.fault == "clock_back" for event in round_.events) else None
         untimed = UNTIMED if round_.kind == "workers" else []
         options = self.options if untimed else (*OPTIONS, f"--deadline={OF_GROUPS}")
-        chain = Ordeal(folder, [*round_.planted, *untimed], (*options, *plants), moved)
+        chain = DisturbedRun(folder, [*round_.planted, *untimed], (*options, *plants), moved)
         with contextlib.closing(chain):
             found = self._until_the_end(chain, round_.events, records_of(round_.planted) + len(untimed))
             found += at_the_end(chain, round_.planted | dict.fromkeys(untimed), dict.fromkeys(untimed, NOT_TIMED))
@@ -128,7 +128,7 @@ class Torture:
     def _half_done(self, folder):
         """A chain whose first run was ended after what loads something; its accepted values are older ones."""
         done = self.done
-        chain = Ordeal(folder, done.selection, self.options)
+        chain = DisturbedRun(folder, done.selection, self.options)
         chain.disk(chain.results, ENOUGH) if host.may_mount() else chain.results.mkdir()
         for path in done.baselines.rglob("*.json"):
             data = json.loads(path.read_text())
@@ -182,13 +182,13 @@ class Torture:
             chain.begin()
             chain.process.wait()
             output = chain.log.read_text()
-            told = [nodeid for nodeid in chain.selection if _fails_by(chain, nodeid, "No space left on device")]
-            chain.unrecorded = {*told}
+            reported = [nodeid for nodeid in chain.selection if _fails_by(chain, nodeid, "No space left on device")]
+            chain.unrecorded = {*reported}
             found = chain.finished() + after_an_orderly_end(chain)
             found += _one_sentence(output, "journal.jsonl: cannot be written (No space left on device)")
-            if chain.process.returncode != 1 or len(told) > 1:
+            if chain.process.returncode != 1 or len(reported) > 1:
                 text = (
-                    f"a full disk has to end the run with status 1 at one test, not {chain.process.returncode} {told}"
+                    f"a full disk must end the run with status 1 at one test, not {chain.process.returncode} {reported}"
                 )
                 found.append(Finding("wrong", f"{text}: {output[-800:]}"))
             filler.unlink()
@@ -242,7 +242,7 @@ class Torture:
         lost = [*round_.planted][event.seed % len(round_.planted)]
         fault = f"worker.loses_its_device__n{event.number}"
         plants = (f"--plant={lost.split('[')[1][:-1]}=before:{fault}", f"--plant=cpu=probe:{fault}")
-        with contextlib.closing(Ordeal(folder, [*round_.planted], self.options)) as chain:
+        with contextlib.closing(DisturbedRun(folder, [*round_.planted], self.options)) as chain:
             chain.begin(*plants)
             found = chain.finished() + after_an_orderly_end(chain)
             if not chain.fired(event.number):
@@ -250,9 +250,11 @@ class Torture:
             tests = [record for record in read_journal(chain.journal) if record["kind"] == "test"]
             place = next(p for p, record in enumerate(tests) if record["nodeid"] == lost)
             for record in tests[place + 2 :]:
-                told = any("device lost: a probe after" in line["measured"] for line in record["lines"])
-                if record["verdict"] != "CRASHED" or record["attempt"] or not told or record["seconds"] > AT_ONCE:
-                    found.append(Finding("wrong", f"{record['nodeid']} was not told at once that its device is lost"))
+                reported = any("device lost: a probe after" in line["measured"] for line in record["lines"])
+                if record["verdict"] != "CRASHED" or record["attempt"] or not reported or record["seconds"] > AT_ONCE:
+                    found.append(
+                        Finding("wrong", f"{record['nodeid']} was not reported at once that its device is lost")
+                    )
             if len(tests) != len(round_.planted) + 1:
                 found.append(Finding("lost", f"{len(tests)} records of {len(round_.planted)} tests, one asked twice"))
             chain.begin()

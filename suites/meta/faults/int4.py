@@ -113,9 +113,9 @@ def truncated(folder):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def _flip(folder, ending):
+def _flip(folder, termination):
     tensors = _tensors(folder)
-    name = sorted(name for name in tensors if name.endswith(ending))[0]
+    name = sorted(name for name in tensors if name.endswith(termination))[0]
     tensors[name] = tensors[name].copy()
     tensors[name].view(np.uint8).reshape(-1)[5] ^= 1
     _write(folder, tensors)
@@ -133,9 +133,9 @@ def byte_of_zeros_flipped(folder):
     _flip(folder, ".qzeros")
 
 
-def _without(folder, ending):
+def _without(folder, termination):
     tensors = _tensors(folder)
-    del tensors[sorted(name for name in tensors if name.endswith(ending))[0]]
+    del tensors[sorted(name for name in tensors if name.endswith(termination))[0]]
     _write(folder, tensors)
 
 

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 FAULTS = {}
-OOM_GROUP = "xpu-llm-cts-torture-"  # followed by the number of the process that made it
+OOM_GROUP = "xpu-llm-cts-injection-"  # followed by the number of the process that made it
 MEBIBYTE = 2**20
 FLOOD = 768 * MEBIBYTE  # more than the folder for temporary files of a chain takes
 FOREVER = 3600  # seconds
@@ -116,14 +116,14 @@ def sigkill(model, again):
 
 @fault
 def oom_killed(model, again):
-    """Take more memory than a control group allows, which the torture has made: the kernel's OOM killer ends it."""
+    """Take more memory than a control group of the injection allows: the kernel's OOM killer ends the worker."""
     Path(oom_group(), "cgroup.procs").write_text(str(os.getpid()))
     bytearray(1024 * MEBIBYTE)
     raise RuntimeError("the control group did not hold")
 
 
 def oom_group():
-    """The control group of the torture that this process descends from."""
+    """The control group of the fault injection that this process descends from."""
     pid = os.getpid()
     while pid > 1:
         for kind in ("memory", ""):
@@ -131,7 +131,7 @@ def oom_group():
             if folder.exists():
                 return folder
         pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    raise RuntimeError("no control group was made for this torture")
+    raise RuntimeError("no control group was made for this fault injection")
 
 
 @fault

@@ -18,22 +18,22 @@ _parents.set_forkserver_preload(["numpy", "psutil", "pytest", "scipy.stats"])
 
 def fork_suite(folder, *arguments, environment=None, timeout=60):
     """What suites.meta.harness.inner.run_suite gives, without an interpreter of the run's own."""
-    told = os.path.join(folder, "told")
+    reported = os.path.join(folder, "reported")
     words, variables = command_of(folder, arguments, environment)
-    process = _parents.Process(target=_become, args=(words, variables, told))
+    process = _parents.Process(target=_become, args=(words, variables, reported))
     process.start()
     process.join(timeout)
     if process.exitcode is None:
         process.kill()
         raise TimeoutError(f"pytest {' '.join(words)} took more than {timeout} s")
-    with open(told) as file:
+    with open(reported) as file:
         return found(folder, process.exitcode, file.read())
 
 
-def _become(words, variables, told):
+def _become(words, variables, reported):
     """Be `python -m pytest` from the project's root."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(os.open(reported, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     os.dup2(1, 2)
     os.environ.clear()
     os.environ.update(variables)

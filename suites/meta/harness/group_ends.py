@@ -38,7 +38,7 @@ def pytest_runtest_call(item):
     try:
         return (yield)
     finally:
-        ended = [worker for worker in groups if worker.ending is not None and len(worker.ranks) > 1]
+        ended = [worker for worker in groups if worker.termination is not None and len(worker.ranks) > 1]
         left = sum(running(rank.pid) for worker in ended for rank in worker.ranks)
         item.user_properties.append(("left", str(left)))
         times = [moment for moment, worker in ends if len(worker.ranks) > 1]

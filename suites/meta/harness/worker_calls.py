@@ -76,7 +76,7 @@ def one_rank_raises(service, rank):
 
 
 def fault(service, name):
-    """A fault of the torture, by its name."""
+    """A fault of the fault injection, by its name."""
     FAULTS[name](None, None)
 
 

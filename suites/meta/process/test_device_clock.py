@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from fixtures.system.device_clock import ClockError, fixed, plan_for
+from fixtures.system.device_clock import ClockError, fixed, settings_for
 from suites.meta.harness.inner import ROOT
 
 RUN = """
 import sys, time
-from fixtures.system.device_clock import fixed, plan_for
-with fixed(plan_for("cuda", 1200, ["0"])):
+from fixtures.system.device_clock import fixed, settings_for
+with fixed(settings_for("cuda", 1200, ["0"])):
     print("in", flush=True)
     time.sleep(60)
 """
@@ -38,13 +38,13 @@ def lines(log):
 
 
 def test_the_clock_is_fixed_within_the_block_and_restored_after_it(smi):
-    with fixed(plan_for("cuda", 1200, ["0"])):
+    with fixed(settings_for("cuda", 1200, ["0"])):
         assert lines(smi) == [FIXED]
     assert lines(smi) == [FIXED, RESTORED]
 
 
 def test_an_exception_restores_it_too(smi):
-    with pytest.raises(KeyboardInterrupt), fixed(plan_for("cuda", 1200, ["0"])):
+    with pytest.raises(KeyboardInterrupt), fixed(settings_for("cuda", 1200, ["0"])):
         raise KeyboardInterrupt
     assert lines(smi) == [FIXED, RESTORED]
 
@@ -71,7 +71,7 @@ def test_intels_limits_in_sysfs_are_set_and_put_back(tmp_path, places):
     files[0].parent.mkdir(parents=True)
     for path, text in zip(files, ("300", "2400"), strict=True):
         path.write_text(text)
-    with fixed(plan_for("xpu", 1600, ["0"], tmp_path)):
+    with fixed(settings_for("xpu", 1600, ["0"], tmp_path)):
         assert [path.read_text() for path in files] == ["1600", "1600"]
     assert [path.read_text() for path in files] == ["300", "2400"]
 
@@ -79,11 +79,11 @@ def test_intels_limits_in_sysfs_are_set_and_put_back(tmp_path, places):
 def test_a_clock_that_may_not_be_fixed_is_one_sentence_and_nothing_is_left_changed(smi):
     program = smi.parent / "bin/nvidia-smi"
     program.write_text("#!/bin/sh\necho 'Insufficient Permissions' >&2; exit 4\n")
-    with pytest.raises(ClockError, match="Insufficient Permissions"), fixed(plan_for("cuda", 1200, ["0"])):
+    with pytest.raises(ClockError, match="Insufficient Permissions"), fixed(settings_for("cuda", 1200, ["0"])):
         pass
 
 
 @pytest.mark.parametrize(("device_type", "words"), [("cpu", "governor"), ("xpu", "no frequency limits")])
 def test_a_device_without_such_a_switch_is_one_sentence(tmp_path, device_type, words):
     with pytest.raises(ClockError, match=words):
-        plan_for(device_type, 1200, ["0"], tmp_path)
+        settings_for(device_type, 1200, ["0"], tmp_path)

@@ -1,4 +1,4 @@
-"""Groups of ranks under the real launchers: who is told what, what happens when one fails, and what it leaves."""
+"""Groups of ranks under the real launchers: who is reported what, what happens when one fails, and what it leaves."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ from fixtures.engine.ranks import environment
 from fixtures.measure.runtime import free_port
 from fixtures.plugin.collection import check_hosts
 from fixtures.worker import launchers, protocol
-from fixtures.worker.launchers import LaunchedGroup, command_line, told_by
-from fixtures.worker.pool import Worker, ZygoteFailed
+from fixtures.worker.launchers import LaunchedGroup, command_line, reported_by
+from fixtures.worker.pool import ForkServerFailed, Worker
 from fixtures.worker.termination import WorkerEnded
 from suites.meta.harness.inner import ROOT
 from suites.meta.harness.processes import of_the_suite, running
 
 CALLS = "suites.meta.harness.worker_calls:"
-LIGHT = ("json",)  # in place of a stack: what is asked here is the launcher's work
+LIGHT = ("@fixtures.engine.service",)  # in place of a stack: what is asked here is the launcher's work
 
 
 @pytest.fixture
@@ -53,9 +53,11 @@ def parent(pid):
 
 
 def worker_of(group):
-    zygotes, port = group.meet(), free_port()
-    count = len(zygotes)
-    return Worker(zygotes, [environment(zygote.told["rank"], count, port) for zygote in zygotes])
+    fork_servers, port = group.meet(), free_port()
+    count = len(fork_servers)
+    return Worker(
+        fork_servers, [environment(fork_server.reported["rank"], count, port) for fork_server in fork_servers]
+    )
 
 
 def ask(worker, function, deadline=60, **arguments):
@@ -66,7 +68,7 @@ def ask(worker, function, deadline=60, **arguments):
 # -- what launchers tell ----
 
 
-@pytest.mark.parametrize(("variables", "told"), [
+@pytest.mark.parametrize(("variables", "reported"), [
     ({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, ("RANK", 1, 4, 1, 2)),
     ({"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}, ("PMI_RANK", 3, 4, 1, 2)),
     ({"PALS_RANKID": "0", "PALS_SIZE": "2", "PALS_LOCAL_RANKID": "0", "PALS_LOCAL_SIZE": "2"},
@@ -75,9 +77,9 @@ def ask(worker, function, deadline=60, **arguments):
     ({"RANK": "first"}, ("RANK", None, None, None, None)),
     ({}, ("", None, None, None, None)),
 ])  # fmt: skip
-def test_a_rank_is_read_from_the_variables_of_each_launcher(variables, told):
-    found = told_by(variables)
-    assert tuple(found[name] for name in ("variable", "rank", "world", "local_rank", "local_world")) == told
+def test_a_rank_is_read_from_the_variables_of_each_launcher(variables, reported):
+    found = reported_by(variables)
+    assert tuple(found[name] for name in ("variable", "rank", "world", "local_rank", "local_world")) == reported
 
 
 def test_the_specifications_command_line_is_used():
@@ -120,7 +122,7 @@ def test_every_launcher_brings_its_ranks(start, launcher):
     group = start(launcher)
     worker = worker_of(group)
     assert [answer["rank"] for answer in ask(worker, "where")] == ["0", "1"]
-    assert [zygote.pid for zygote in group.zygotes] == [parent(rank.pid) for rank in worker.ranks]
+    assert [fork_server.pid for fork_server in group.fork_servers] == [parent(rank.pid) for rank in worker.ranks]
     names = ["LOCAL_SIZE", "WORLD_SIZE", "TORCH_LLM_ALLREDUCE", launchers.TOKEN]
     expected = {"LOCAL_SIZE": "2", "WORLD_SIZE": "2", "TORCH_LLM_ALLREDUCE": None, launchers.TOKEN: None}
     assert ask(worker, "environment", names=names) == [expected] * 2
@@ -136,7 +138,7 @@ def test_ranks_of_a_hostfile_meet_over_tcp(start, tmp_path):
     since = time.monotonic()
     with pytest.raises(WorkerEnded) as caught:
         ask(worker, "one_rank", rank=1, then="wait")
-    assert caught.value.ending.sentence() == "CRASHED(rank 1: SIGKILL)"
+    assert caught.value.termination.sentence() == "CRASHED(rank 1: SIGKILL)"
     assert time.monotonic() - since < 8
 
 
@@ -145,7 +147,7 @@ def test_a_dead_rank_leaves_its_launcher_to_the_next_group(start):
     first = worker_of(group)
     with pytest.raises(WorkerEnded) as caught:
         ask(first, "one_rank", rank=1, then="wait")
-    assert caught.value.ending.sentence() == "CRASHED(rank 1: SIGKILL)"
+    assert caught.value.termination.sentence() == "CRASHED(rank 1: SIGKILL)"
     assert gone([rank.pid for rank in first.ranks], 0)
     since = time.monotonic()
     second = worker_of(group)
@@ -169,8 +171,8 @@ def test_a_killed_launcher_takes_its_ranks_along(start):
 def test_nothing_outlives_a_suite_that_was_killed():
     before = of_the_suite()
     code = (
-        "import os, sys; from fixtures.worker.launchers import LaunchedGroup; from fixtures.measure import stage;"
-        "LaunchedGroup('torchrun', 2, ['json'], sys.executable, stage.free_port()).meet(); os.kill(os.getpid(), 9)"
+        "import os, sys; from fixtures.worker.launchers import LaunchedGroup; from fixtures.measure import runtime;"
+        "LaunchedGroup('torchrun', 2, ['json'], sys.executable, runtime.free_port()).meet(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert gone(of_the_suite() - before)
@@ -182,19 +184,19 @@ def test_nothing_outlives_a_suite_that_was_killed():
 def test_a_launcher_that_starts_fewer_ranks_is_one_sentence(start, monkeypatch):
     honest = launchers.LAUNCHERS["torchrun"]
     monkeypatch.setitem(launchers.LAUNCHERS, "torchrun", lambda python, ranks, *rest: honest(python, 1, *rest))
-    with pytest.raises(ZygoteFailed, match=r"torchrun was asked for 2 ranks and started rank 0 of 1; look for"):
+    with pytest.raises(ForkServerFailed, match=r"torchrun was asked for 2 ranks and started rank 0 of 1; look for"):
         start("torchrun").meet()
 
 
 def test_a_launcher_that_ends_at_once_gives_its_last_words(start, monkeypatch):
     monkeypatch.setitem(launchers.LAUNCHERS, "mpirun", lambda *_: ["/bin/sh", "-c", "echo no such host >&2; exit 7"])
-    with pytest.raises(ZygoteFailed, match="mpirun ended with status 7: no such host"):
+    with pytest.raises(ForkServerFailed, match="mpirun ended with status 7: no such host"):
         start("mpirun").meet()
 
 
 def test_a_missing_launcher_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ZygoteFailed, match=r"there is no mpirun beside .* or on the path; install impi-rt"):
+    with pytest.raises(ForkServerFailed, match=r"there is no mpirun beside .* or on the path; install impi-rt"):
         LaunchedGroup("mpirun", 2, LIGHT, str(tmp_path / "python"), free_port())
 
 
@@ -202,11 +204,11 @@ def test_a_stranger_at_the_door_is_turned_away(start, tmp_path):
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost:2\n")
     group = start("mpirun", hostfile=str(hosts))
-    for message in ({"token": "guess", "kind": "rank", "told": {}}, {}, {"token": "é"}, [1]):
+    for message in ({"token": "guess", "kind": "rank", "reported": {}}, {}, {"token": "é"}, [1]):
         stranger = socket.create_connection(group.listener.getsockname()[:2])
         protocol.send(stranger, message)
     for length, text in ((2**62, b""), (4000, b"[" * 4000), (1, b"1"), (2, b"\xff\xff")):
         stranger = socket.create_connection(group.listener.getsockname()[:2])
         stranger.sendall(protocol.LENGTH.pack(length) + text)
     socket.create_connection(group.listener.getsockname()[:2]).close()
-    assert [zygote.told["rank"] for zygote in group.meet()] == [0, 1]
+    assert [fork_server.reported["rank"] for fork_server in group.meet()] == [0, 1]

@@ -24,7 +24,7 @@ CASES = [(model, mechanism) for model in MODELS for mechanism in FAULTS if mecha
 
 
 @pytest.fixture(scope="module")
-def traced(stage):
+def traced(runtime):
     """(model, fault or None) -> bf16 logits of stock classes on the chosen runs, with what they are held against."""
     held = {}
 
@@ -32,21 +32,21 @@ def traced(stage):
         if model.id not in held:
             while held:
                 held.popitem()[1].close()
-            held[model.id] = Reference(stage, model, "cpu")
+            held[model.id] = Reference(runtime, model, "cpu")
             held[model.id].runs = [held[model.id].runs[index] for index in RUNS]
             held[model.id].new_tokens = STEPS
         return held[model.id]
 
     @functools.cache
     def trace(model, fault):
-        side = reference(model)
-        tokens, truth = side.greedy()
+        arm = reference(model)
+        tokens, reference_logits = arm.greedy()
         name = fault or "bf16"
         hook = {"fault_before": f"suites.meta.faults.model:{fault}"} if fault else {}
-        side.have(name, "bf16", **hook)
-        side.settle()
-        reply = side.worker.call("trace", 300, {"tokens": tokens}, name=name, runs=side.runs)
-        return reply.arrays["logits"], truth
+        arm.have(name, "bf16", **hook)
+        arm.settle()
+        reply = arm.worker.call("trace", 300, {"tokens": tokens}, name=name, runs=arm.runs)
+        return reply.arrays["logits"], reference_logits
 
     yield trace
     while held:
@@ -58,9 +58,9 @@ def fault_ratio(traced, model, mechanism):
 
     Position shows in long prompts; a scale in short ones, where ALiBi's own rounding in bf16 is still small.
     """
-    sound, truth = traced(model, None)
+    sound, reference_logits = traced(model, None)
     faulted, _ = traced(model, FAULTS[mechanism])
-    values = ratios(faulted, truth, relative_errors(sound, truth))
+    values = ratios(faulted, reference_logits, relative_errors(sound, reference_logits))
     return float(np.mean(values[FEEL[mechanism]]))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.io.redaction import REDACTED, is_secret, redacted
 from fixtures.results import Journal, provenance
-from fixtures.worker.pool import Worker, Zygote, base_environment
+from fixtures.worker.pool import ForkServer, Worker, base_environment
 from suites.meta.harness.inner import ROOT, run_suite
 
 TOKEN = "hf_" + "aB3dE5gH7j" * 3
@@ -67,15 +67,15 @@ def test_provenance_holds_no_secret(environment):
 
 def test_a_worker_has_no_secret(environment):
     assert not [name for name in base_environment() if is_secret(name) and name != "HF_HUB_DISABLE_IMPLICIT_TOKEN"]
-    zygote = Zygote(("json",), sys.executable)
+    fork_server = ForkServer(("@fixtures.engine.service",), sys.executable)
     try:
-        worker = Worker(zygote)
+        worker = Worker(fork_server)
         names = [*SECRETS, "HF_HUB_DISABLE_IMPLICIT_TOKEN"]
         asked = dict(function="suites.meta.harness.worker_calls:environment", names=names)
         found = worker.call("call", 60, **asked).message["result"]
         worker.close()
     finally:
-        zygote.close()
+        fork_server.close()
     assert found == {**dict.fromkeys(SECRETS), "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
 
 
@@ -101,7 +101,7 @@ def test_fixture(spoilt):
 def test_a_report_holds_no_secret(tmp_path, environment):
     """Tracebacks, captured output and reasons of any test, as the terminal and JUnit show them."""
     (tmp_path / "test_inner.py").write_text(INNER)
-    plugins = [f"-pfixtures.{name}" for name in ("options", "plugin", "provided")]
+    plugins = [f"-pfixtures.plugin.{name}" for name in ("options", "hooks", "fixtures")]
     run = run_suite(tmp_path, "-rA", *plugins, "-c", str(ROOT / "pytest.ini"), str(tmp_path / "test_inner.py"))
     texts = [run.output, (tmp_path / "junit.xml").read_text()]
     assert run.status == 1

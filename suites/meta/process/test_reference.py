@@ -1,4 +1,4 @@
-"""The reference side: what breaks there is told to the cell that needs it, and to no other."""
+"""The reference side: what breaks there is reported to the cell that needs it, and to no other."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from fixtures.measure.reference import Reference, ReferenceFailed
 
 
 @pytest.fixture(scope="module")
-def reference(stage):
+def reference(runtime):
     model = next(model for model in load_matrix().models if model.id == "opt-6.7b")
-    reference = Reference(stage, model, "cpu")
+    reference = Reference(runtime, model, "cpu")
     yield reference
     reference.close()
 
 
-def test_a_precision_that_breaks_is_told_to_whoever_asked_for_it(reference):
+def test_a_precision_that_breaks_is_reported_to_whoever_asked_for_it(reference):
     reference.begin()
     reference.have("broken", "bf16", fault_before="suites.meta.faults.model:a_python_error")
     reference.settle()

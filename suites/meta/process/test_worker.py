@@ -17,7 +17,7 @@ from fixtures.engine.ranks import remove_leftovers
 from fixtures.measure.runtime import free_port
 from fixtures.worker import pool, protocol
 from fixtures.worker.output import KEPT
-from fixtures.worker.pool import Worker, Zygote, ZygoteFailed, base_environment
+from fixtures.worker.pool import ForkServer, ForkServerFailed, Worker, base_environment
 from fixtures.worker.termination import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
 from suites.meta.harness.processes import running
 
@@ -25,21 +25,21 @@ CALLS = "suites.meta.harness.worker_calls:"
 
 
 @pytest.fixture
-def zygote(stock):
+def fork_server(stock):
     return stock
 
 
 @pytest.fixture
-def worker(zygote):
-    worker = Worker(zygote)
+def worker(fork_server):
+    worker = Worker(fork_server)
     yield worker
     worker.close()
 
 
 @pytest.fixture
-def group(zygote):
+def group(fork_server):
     port = free_port()
-    group = Worker(zygote, [rank_environment(rank, 3, port) for rank in range(3)])
+    group = Worker(fork_server, [rank_environment(rank, 3, port) for rank in range(3)])
     yield group
     group.close()
 
@@ -48,12 +48,12 @@ def ask(worker, function, deadline=30, **arguments):
     return worker.call("call", deadline, function=CALLS + function, **arguments).message["result"]
 
 
-def ending(worker, function, deadline=30, **arguments):
+def termination(worker, function, deadline=30, **arguments):
     pids = [rank.pid for rank in worker.ranks]
     with pytest.raises(WorkerEnded) as caught:
         ask(worker, function, deadline, **arguments)
     assert not any(map(running, pids)), "a worker that ended must leave no process behind"
-    return caught.value.ending
+    return caught.value.termination
 
 
 def gone(pid):
@@ -66,30 +66,30 @@ def gone(pid):
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGBUS, signal.SIGABRT])
 def test_a_signal_is_a_crash_with_its_name(worker, number):
-    assert ending(worker, "end_by", number=int(number)).sentence() == f"CRASHED({number.name})"
+    assert termination(worker, "end_by", number=int(number)).sentence() == f"CRASHED({number.name})"
 
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_an_exit_without_an_answer_is_a_crash(worker, code):
-    assert ending(worker, "exit_with", code=code).sentence() == f"CRASHED(exit {code} without an answer)"
+    assert termination(worker, "exit_with", code=code).sentence() == f"CRASHED(exit {code} without an answer)"
 
 
 def test_silence_past_the_deadline_is_a_hang_that_says_where_and_ends_the_worker(worker):
     start = time.monotonic()
-    end = ending(worker, "sleep", deadline=1, seconds=30)
+    end = termination(worker, "sleep", deadline=1, seconds=30)
     assert end.sentence() == "HANG(no answer within 1 s)"
     assert time.monotonic() - start < 20
     assert re.fullmatch(r"  File .* in sleep", end.tail[-1])
 
 
 def test_the_last_words_are_kept(worker):
-    assert "goodbye, device" in ending(worker, "speak_then_die", words="goodbye, device").tail
+    assert "goodbye, device" in termination(worker, "speak_then_die", words="goodbye, device").tail
 
 
 def test_memory_that_runs_out_is_oom(worker):
     with pytest.raises(WorkerEnded) as caught:
         ask(worker, "raise_error", kind="MemoryError", text="cannot allocate 3 GiB")
-    assert caught.value.ending.verdict == "OOM"
+    assert caught.value.termination.verdict == "OOM"
 
 
 @pytest.mark.parametrize(("kind", "text", "out"), [
@@ -122,7 +122,7 @@ def test_a_flood_of_output_blocks_nobody(worker):
 def test_of_a_flood_only_the_last_words_are_kept(worker):
     ask(worker, "flood", mebibytes=64)
     assert len(worker.ranks[0].log.last()) == KEPT
-    assert "goodbye" in ending(worker, "speak_then_die", words="\ngoodbye").tail
+    assert "goodbye" in termination(worker, "speak_then_die", words="\ngoodbye").tail
 
 
 @pytest.mark.parametrize(("fault", "words"), [
@@ -137,38 +137,38 @@ def test_of_a_flood_only_the_last_words_are_kept(worker):
     ("closes_its_connection", "closed its connection without an answer and went on"),
 ])  # fmt: skip
 def test_what_is_no_answer_is_a_crash_and_not_waited_for(worker, fault, words):
-    end = ending(worker, "fault", name=fault)
+    end = termination(worker, "fault", name=fault)
     assert end.verdict == "CRASHED"
     assert words in end.detail
 
 
 def test_an_end_is_seen_though_a_grandchild_holds_the_connection(worker):
-    assert ending(worker, "fault", name="leaves_a_grandchild_and_dies").sentence() == "CRASHED(SIGSEGV)"
+    assert termination(worker, "fault", name="leaves_a_grandchild_and_dies").sentence() == "CRASHED(SIGSEGV)"
 
 
-@pytest.mark.parametrize("end", ["worker", "zygote", "suite"])
+@pytest.mark.parametrize("end", ["worker", "fork_server", "suite"])
 def test_no_grandchild_outlives_its_worker(end):
-    zygote = Zygote(["fixtures.engine.service"])
-    worker = Worker(zygote)
+    fork_server = ForkServer(["@fixtures.engine.service"])
+    worker = Worker(fork_server)
     child = ask(worker, "leave_a_child")
     assert running(child)
     if end == "worker":
         worker.close()
     elif end == "suite":
-        zygote.control.shutdown(socket.SHUT_RDWR)  # as when the test process is killed
+        fork_server.control.shutdown(socket.SHUT_RDWR)  # as when the test process is killed
     else:
-        zygote.process.terminate()
+        fork_server.process.terminate()
     assert gone(child)
     worker.close()
-    zygote.close()
+    fork_server.close()
 
 
-def test_a_worker_can_be_closed_after_ctrl_c_cut_a_message_of_its_zygote_short(monkeypatch):
-    zygote = Zygote(["fixtures.engine.service"])
-    worker, whole = Worker(zygote), protocol.receive
+def test_a_worker_can_be_closed_after_ctrl_c_cut_a_message_of_its_fork_server_short(monkeypatch):
+    fork_server = ForkServer(["@fixtures.engine.service"])
+    worker, whole = Worker(fork_server), protocol.receive
 
     def interrupted(sock, deadline=None):
-        if sock is not zygote.control:
+        if sock is not fork_server.control:
             return whole(sock, deadline)
         sock.recv(3)
         raise KeyboardInterrupt
@@ -177,25 +177,25 @@ def test_a_worker_can_be_closed_after_ctrl_c_cut_a_message_of_its_zygote_short(m
     with monkeypatch.context() as patch:
         patch.setattr(protocol, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            zygote.status_of(worker.ranks[0].pid)
+            fork_server.status_of(worker.ranks[0].pid)
     worker.close()
-    zygote.close()
+    fork_server.close()
 
 
-def test_a_zygote_whose_suite_is_gone_already_imports_nothing():
+def test_a_fork_server_whose_suite_is_gone_already_imports_nothing():
     code = (
-        "import os, socket; from fixtures.worker import zygote; ours, theirs = socket.socketpair(); ours.close();"
-        "print(zygote.serve(theirs, ['IMPORTED=1']), os.environ.get('IMPORTED'))"
+        "import os, socket; from fixtures.worker import fork_server; ours, theirs = socket.socketpair(); ours.close();"
+        "print(fork_server.serve(theirs, ['IMPORTED=1']), os.environ.get('IMPORTED'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.split() == ["1", "None"], done.stderr
 
 
-def test_the_next_worker_starts_after_a_crash(zygote):
+def test_the_next_worker_starts_after_a_crash(fork_server):
     for _ in range(3):
-        first = Worker(zygote)
-        ending(first, "end_by", number=int(signal.SIGSEGV))
-        second = Worker(zygote)
+        first = Worker(fork_server)
+        termination(first, "end_by", number=int(signal.SIGSEGV))
+        second = Worker(fork_server)
         assert ask(second, "echo", value="here") == "here"
         second.close()
 
@@ -204,10 +204,10 @@ def test_stock_workers_never_import_ipex(worker):
     assert ask(worker, "where")["ipex"] is False
 
 
-def test_workers_do_not_share_state(zygote):
+def test_workers_do_not_share_state(fork_server):
     pids = set()
     for _ in range(2):
-        worker = Worker(zygote)
+        worker = Worker(fork_server)
         pids.add(ask(worker, "where")["pid"])
         worker.close()
     assert len(pids) == 2
@@ -230,13 +230,13 @@ def test_every_rank_answers_and_rank_zero_speaks(group):
 
 @pytest.mark.parametrize("then", ["answer", "wait"])
 def test_a_dead_rank_is_named_and_takes_the_group_along(group, then):
-    end = ending(group, "one_rank", rank=1, then=then)
+    end = termination(group, "one_rank", rank=1, then=then)
     assert end.sentence() == "CRASHED(rank 1: SIGKILL)"
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-def test_a_rank_that_never_arrives_is_told_from_those_that_wait_for_it(group, rank):
-    end = ending(group, "one_rank_sleeps", deadline=3, rank=rank)
+def test_a_rank_that_never_arrives_is_reported_from_those_that_wait_for_it(group, rank):
+    end = termination(group, "one_rank_sleeps", deadline=3, rank=rank)
     assert end.sentence() == f"HANG(rank {rank}: no answer within 3 s)"
     assert re.fullmatch(rf"\[{rank}\]   File .* in one_rank_sleeps", end.tail[-1])
 
@@ -251,14 +251,14 @@ def test_an_error_on_one_rank_ends_a_group_that_waits_for_it(group, monkeypatch)
         ask(group, "echo", value=1)
 
 
-def test_what_killed_ranks_leave_in_shared_memory_is_removed(zygote):
+def test_what_killed_ranks_leave_in_shared_memory_is_removed(fork_server):
     port = 64999
     buffers = [Path(f"/dev/shm/deepspeed_allreduce_buffer_0_127.0.0.1_{port}_{rank}") for rank in range(2)]
     other = Path(f"/dev/shm/deepspeed_allreduce_buffer_0_127.0.0.1_{port - 1}_0")
     for path in [*buffers, other]:
         path.touch()
-    group = Worker(zygote, [rank_environment(r, 2, port) for r in range(2)], tidy=lambda: remove_leftovers(port))
-    ending(group, "one_rank", rank=0, then="wait")
+    group = Worker(fork_server, [rank_environment(r, 2, port) for r in range(2)], tidy=lambda: remove_leftovers(port))
+    termination(group, "one_rank", rank=0, then="wait")
     assert not any(path.exists() for path in buffers)
     assert other.exists()
     other.unlink()
@@ -271,23 +271,23 @@ def test_ranks_get_what_the_cpu_backend_needs(group):
     }  # fmt: skip
 
 
-# -- zygotes and the wire ----
+# -- fork servers and the wire ----
 
 
 def test_a_stack_that_cannot_be_imported_is_one_sentence():
-    zygote = Zygote(["json", "no_such_stack"])
-    with pytest.raises(ZygoteFailed, match=r"cannot import json, no_such_stack: ModuleNotFoundError"):
-        zygote.wait_ready()
-    zygote.close()
+    fork_server = ForkServer(["json", "no_such_stack"])
+    with pytest.raises(ForkServerFailed, match=r"cannot import json, no_such_stack: ModuleNotFoundError"):
+        fork_server.wait_ready()
+    fork_server.close()
 
 
 def test_a_missing_interpreter_is_one_sentence():
-    with pytest.raises(ZygoteFailed, match=r"/no/python cannot be started .*; name a Python"):
-        Zygote(["json"], python="/no/python")
+    with pytest.raises(ForkServerFailed, match=r"/no/python cannot be started .*; name a Python"):
+        ForkServer(["json"], python="/no/python")
 
 
-def test_workers_die_with_their_zygote(zygote):
-    doomed = Zygote(["fixtures.engine.service"])
+def test_workers_die_with_their_fork_server(fork_server):
+    doomed = ForkServer(["@fixtures.engine.service"])
     worker = Worker(doomed)
     pid = ask(worker, "where")["pid"]
     os.kill(doomed.process.pid, signal.SIGKILL)
@@ -300,7 +300,7 @@ def test_workers_die_with_their_zygote(zygote):
 @pytest.mark.parametrize("array", [
     np.arange(12, dtype=np.float32).reshape(3, 4), np.array(3.5), np.zeros((0, 7), np.int64), np.arange(9)[::2],
 ])  # fmt: skip
-def test_arrays_cross_the_wire_unchanged(array):
+def test_arrays_cross_the_connection_unchanged(array):
     ours, theirs = socket.socketpair()
     protocol.send(ours, {"text": "ü"}, {"a": array})
     message, arrays = protocol.receive(theirs, time.monotonic() + 5)
@@ -310,7 +310,7 @@ def test_arrays_cross_the_wire_unchanged(array):
     assert arrays["a"].shape == array.shape
 
 
-def test_the_wire_tells_an_end_from_a_delay():
+def test_the_connection_tells_an_end_from_a_delay():
     ours, theirs = socket.socketpair()
     with pytest.raises(TimeoutError):
         protocol.receive(theirs, time.monotonic() + 0.05)
@@ -340,16 +340,16 @@ def test_what_is_no_message_is_refused(header):
 
 
 @pytest.mark.benchmark(group="isolated worker: fork, import what the cell needs, first answer")
-def test_start_of_an_isolated_worker(zygote, benchmark):
-    """The cost of isolation per cell; a fresh interpreter pays the imports shown as `zygote` instead."""
-    zygote.wait_ready()
+def test_start_of_an_isolated_worker(fork_server, benchmark):
+    """The cost of isolation per cell; a fresh interpreter pays the imports shown as `fork server` instead."""
+    fork_server.wait_ready()
 
     def start():
-        worker = Worker(zygote)
+        worker = Worker(fork_server)
         answer = ask(worker, "where")
         worker.close()
         return answer
 
     assert benchmark.pedantic(start, rounds=10)["pid"]
-    benchmark.extra_info["zygote_import_seconds"] = zygote.seconds
+    benchmark.extra_info["import_seconds"] = fork_server.seconds
     benchmark.extra_info["python"] = sys.version

@@ -5,10 +5,10 @@ import types
 
 import pytest
 
+from fixtures.checks.score_records import Scores
 from fixtures.engine.stack_modules import modules_for
 from fixtures.matrix import load_matrix
 from fixtures.measure import tasks
-from fixtures.measure.accuracy import Scores
 from fixtures.results import ResultsError
 from fixtures.results.accepted import AcceptedScores
 from fixtures.results.scores import ScoreFiles
@@ -27,7 +27,7 @@ def lines(folder, text, name="lambada_standard"):
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ('{"text": "a b"}\n{"text": ', ["lambada_standard.jsonl, line 2 is malformed JSON", "mend or delete"]),
+    ('{"text": "a b"}\n{"text": ', ["lambada_standard.jsonl, line 2 is malformed JSON", "hint or delete"]),
     ('{"text": "a b"}\n\n["a"]\n', ["lambada_standard.jsonl, line 3 is no JSON object"]),
     ("\n", ["lambada_standard.jsonl holds no document"]),
 ])  # fmt: skip
@@ -80,9 +80,9 @@ def accepted(tmp_path):
     scores = Scores(TASK, "1.0", "weights", "acc", 2, 0.5, None, [])
     rows = [[0, "ab", 1.0, -0.5], [1, "cd", 0.0, -2.5]]
     record = dict(task=TASK, version="1.0", metric="acc", model="weights", score=0.5, stderr=None, n=2)
-    files.stage("cpu", "amx", BF16.id, {**record, "task_digest": scores.digest, "documents": rows})
-    told = files.commit({"commit": "abc"})
-    assert told == [f"{BF16.id}@{TASK}: acc 0.5000 of 2 documents"]
+    files.record("cpu", "amx", BF16.id, {**record, "task_digest": scores.digest, "documents": rows})
+    reported = files.commit({"commit": "abc"})
+    assert reported == [f"{BF16.id}@{TASK}: acc 0.5000 of 2 documents"]
     return tmp_path / "cpu/amx/accuracy" / f"{BF16.id}@{TASK}.json"
 
 
@@ -116,7 +116,7 @@ def test_accepted_scores_that_cannot_be_used_are_one_sentence(accepted, change, 
         ScoreFiles(accepted.parents[3]).find("cpu", "amx", BF16.id, TASK)
 
 
-def test_documents_changed_in_an_accepted_score_are_told_by_the_tasks_digest(accepted):
+def test_documents_changed_in_an_accepted_score_are_reported_by_the_tasks_digest(accepted):
     lookup = AcceptedScores(
         ScoreFiles(accepted.parents[3]), False, types.SimpleNamespace(key=lambda suite, cell: "amx")
     )

@@ -11,7 +11,7 @@ from suites.meta.harness.inner import latency, nodes, run_suite
 from suites.meta.studies.neighbours import neighbours
 
 CELLS = possible(["llama-2-7b-fp32-cpu-single", "llama-2-7b-bf16-cpu-autotp"])
-TENTH = {"floor": Value(1e-4, None, "s"), "ratio_to_stock": Value(0.02, None, "1")}
+TENTH = {"fastest": Value(1e-4, None, "s"), "ratio_to_stock": Value(0.02, None, "1")}
 RATIO = {"paired_prefill": Value(0.02, 1e-4, "1"), "paired_decode": Value(0.02, 1e-4, "1")}
 
 
@@ -22,7 +22,7 @@ def busy(tmp_path_factory):
     accepted = Baselines(folder)
     for cell in CELLS:
         values = {**TENTH, **RATIO, "paired_sessions": Value(3.0, None, "1")}
-        accepted.stage("latency", "cpu", machine_fingerprint().slug, f"{cell}@b4-bs1-in32-out12", values, 4)
+        accepted.record("latency", "cpu", machine_fingerprint().slug, f"{cell}@b4-bs1-in32-out12", values, 4)
     accepted.commit({"command": "planted by suites/meta"})
     options = [f"--baselines={folder}", "--benchmark-compare"]
     with neighbours(seed=1):

@@ -96,7 +96,7 @@ def test_a_wrong_option_is_one_sentence(tmp_path, arguments, words):
     refused(fork_suite(tmp_path, *CELLS, *arguments), *words)
 
 
-def test_an_all_reduce_setting_that_ranks_do_not_get_is_told(tmp_path):
+def test_an_all_reduce_setting_that_ranks_do_not_get_is_reported(tmp_path):
     cell = "suites/test_latency.py::test_latency[opt-6.7b-fp32-cpu-single]"
     run = fork_suite(tmp_path, cell, "--collect-only", "-q", environment={"TORCH_LLM_ALLREDUCE": "1"})
     assert "ranks run without it" in run.output

@@ -41,7 +41,7 @@ def comparing(accepting, tmp_path_factory):
     folder, _, _ = accepting
     path = accepted_file(folder)
     data = json.loads(path.read_text())
-    for metric in ("floor", "ratio_to_stock"):
+    for metric in ("fastest", "ratio_to_stock"):
         data["cells"][SLOWER + VARIANT]["values"][metric]["value"] /= 10
     del data["cells"][MISSING + VARIANT]
     moved = data["cells"].pop(ELSEWHERE + VARIANT)
@@ -80,7 +80,7 @@ def test_every_finished_cell_is_in_the_journal(accepting):
     opening, *tests, closing = records
     assert [opening["kind"], closing["kind"]] == ["run", "end"]
     assert [record["cell"] for record in tests] == CELLS
-    assert all(record["metrics"]["floor"][0] > 0 for record in tests)
+    assert all(record["metrics"]["fastest"][0] > 0 for record in tests)
 
 
 @pytest.mark.parametrize(("name", "verdicts", "outcome"), [

@@ -1,4 +1,4 @@
-"""Twenty faults at once: the torture of `make torture` in short."""
+"""Twenty faults at once: the fault injection of `make fault injection` in short."""
 
 import re
 import subprocess
@@ -17,15 +17,15 @@ SEED = 768
 
 
 @pytest.fixture(scope="module")
-def torture():
-    """The output of a short torture, and its exit status."""
+def injection():
+    """The output of a short fault injection, and its exit status."""
     command = [sys.executable, "-m", "suites.meta.chaos.injection", f"--injections={INJECTIONS}", f"--seed={SEED}"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     return run.stdout + run.stderr, run.returncode
 
 
-def test_nothing_is_lost_misjudged_left_or_corrupt(torture):
-    output, status = torture
+def test_nothing_is_lost_misjudged_left_or_corrupt(injection):
+    output, status = injection
     assert status == 0, output
     assert re.search(rf"\| all \| {INJECTIONS} \| \| 0 \| 0 \| 0 \| 0 \|", output), output
     assert f"{INJECTIONS} injections (seed {SEED}) and 3 sound cells beside them" in output

@@ -68,10 +68,10 @@ def test_nothing_of_a_hostile_checkpoint_ran(refusals):
 
 
 @pytest.mark.parametrize("secret", SECRETS.values())
-def test_no_secret_is_told(refusals, secret):
+def test_no_secret_is_reported(refusals, secret):
     run, folder, _ = refusals
-    told = {"terminal": run.output} | {n: (folder / n).read_text() for n in ("junit.xml", "journal.jsonl")}
-    for place, text in told.items():
+    reported = {"terminal": run.output} | {n: (folder / n).read_text() for n in ("junit.xml", "journal.jsonl")}
+    for place, text in reported.items():
         assert secret not in text, place
         assert "[redacted]" in text, place
 
@@ -103,14 +103,14 @@ geometry = { layers = 2, hidden = 512, intermediate = 1024, heads = 4, kv_heads 
 
 
 @pytest.fixture(scope="module")
-def allowed(stage, tmp_path_factory):
+def allowed(runtime, tmp_path_factory):
     """A run with --allow-remote-code over a sound checkpoint that brings code, and its folder."""
     folder = tmp_path_factory.mktemp("allowed")
     matrix, root, canary = folder / "matrix", folder / "models", folder / "canary"
     shutil.copytree(ROOT / "fixtures/matrix", matrix, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     with (matrix / "models.toml").open("a") as file:
         file.write(SMALL)
-    shutil.copytree(stage.weights_for(MODELS["opt-6.7b"], "cpu").folder, root / "opt-small")
+    shutil.copytree(runtime.weights_for(MODELS["opt-6.7b"], "cpu").folder, root / "opt-small")
     checkpoints.module(root / "opt-small", canary)
     checkpoints.make(root, MODELS["opt-30b"], checkpoints.code_of_another_repository, canary)
     options = ["--matrix-data", str(matrix), "--model-root", str(root), "--allow-remote-code", REVISION]

@@ -5,13 +5,13 @@ import types
 
 import pytest
 
-from fixtures.checks.dispatch import judge_dispatch
+from fixtures.checks.dispatch import check_dispatch
 from fixtures.matrix import load_matrix
 from fixtures.measure.candidate import Candidate
 from fixtures.measure.dispatch import Dispatch, difference_from, trace_of
-from fixtures.measure.runtime import Settings, Stage
+from fixtures.measure.runtime import Runtime, Settings
 from fixtures.results.accepted import AcceptedTraces
-from fixtures.results.recording import Staging
+from fixtures.results.recording import Recorder
 from fixtures.results.traces import TraceFiles
 from suites.meta.harness.arithmetic import HAS_BF16, needs_bf16
 
@@ -100,19 +100,19 @@ FAULTS = {
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     """(candidate by a cell's name and how it is loaded, accepted traces of sound ones by the same): made once."""
-    stage = Stage(Settings())
+    runtime = Runtime(Settings())
     cells = {cell.id: cell for cell in load_matrix().cells(["cpu"])}
     accepted = {}
 
     def load(name, how, **more):
         more |= {key: value for key, value in how.items() if key != "cache"}
         cell = cells[name]
-        return Candidate(stage, cell, stage.world(cell), **more).loaded()
+        return Candidate(runtime, cell, runtime.world(cell), **more).loaded()
 
     def traced(name, how, **more):
         candidate = load(name, how, **more)
         try:
-            return trace_of(stage, candidate, BEAMS, how.get("cache"))
+            return trace_of(runtime, candidate, BEAMS, how.get("cache"))
         finally:
             candidate.close()
 
@@ -122,21 +122,21 @@ def bench(tmp_path_factory):
             files = TraceFiles(tmp_path_factory.mktemp("baselines"))
             store = traces_in(files)
             measured = Dispatch(cells[name], traced(name, how))
-            store.stage(cells[name], judge_dispatch(measured, None, accepting=True), measured, lambda check: False)
-            store.staging.take(keep=True)
+            store.record(cells[name], check_dispatch(measured, None, accepting=True), measured, lambda check: False)
+            store.recorder.take(keep=True)
             files.commit({})
             accepted[key], comparable = store.find(cells[name])
             assert comparable
         return accepted[key]
 
-    yield types.SimpleNamespace(stage=stage, cells=cells, load=load, traced=traced, sound=sound)
-    stage.close()
+    yield types.SimpleNamespace(runtime=runtime, cells=cells, load=load, traced=traced, sound=sound)
+    runtime.close()
 
 
 def traces_in(files):
     """AcceptedTraces that accept into `files`, under one key."""
     key = types.SimpleNamespace(key=lambda suite, cell: "here")
-    return AcceptedTraces(files, True, key, Staging(None, None, files))
+    return AcceptedTraces(files, True, key, Recorder(None, None, files))
 
 
 def marks(fault):
@@ -150,7 +150,7 @@ def test_a_planted_fault_is_named(bench, name):
     planted = {f"fault_{fault.when}": f"suites.meta.faults.dispatch:{function}"} if function else {}
     accepted = bench.sound(fault.cell, fault.how)
     trace = bench.traced(fault.cell, fault.how, environment=fault.environment, **planted)
-    lines = {line.check: line for line in judge_dispatch(Dispatch(bench.cells[fault.cell], trace), accepted)}
+    lines = {line.check: line for line in check_dispatch(Dispatch(bench.cells[fault.cell], trace), accepted)}
     print("\n".join(map(str, lines.values())))
     assert lines[fault.check].verdict == "FAIL", lines[fault.check]
     for words in fault.said:
@@ -164,10 +164,10 @@ def test_a_sound_model_in_another_process_differs_in_nothing(bench, name):
     accepted = bench.sound(name, {})
     candidate = bench.load(name, {})
     try:
-        assert difference_from(accepted, bench.stage, candidate, BEAMS) is None
+        assert difference_from(accepted, bench.runtime, candidate, BEAMS) is None
         prompts = [list(range(5, 77)), list(range(9, 81))]
         candidate.ask("greedy", runs=[{"prompts": prompts, "cache": "dynamic"}], new_tokens=9)
         candidate.ask("beams", prompts=prompts[:1], new_tokens=5, beams=2)
-        assert difference_from(accepted, bench.stage, candidate, BEAMS) is None, "what ran before must not matter"
+        assert difference_from(accepted, bench.runtime, candidate, BEAMS) is None, "what ran before must not matter"
     finally:
         candidate.close()

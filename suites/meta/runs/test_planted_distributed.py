@@ -25,7 +25,7 @@ PLANTED = {
     ("tp_torchrun", "gpt-j-6b"): ("after", "killed_in_decode", "CRASHED", "runs", "CRASHED", "rank 1: SIGKILL"),
 }
 SOUND = [("tp_sharding", "qwen3-4b"), ("tp_torchrun", "opt-6.7b")]  # run after all of them
-# With the cause of a waived finding mended, the waived checks hold.
+# With the cause of a waived finding fixed, the waived checks hold.
 MENDED = {
     ("tp_plain", "mistral-7b"): ("after", "inverse_frequencies_restored", "autotp-rope-in-half-precision"),
     ("tp_plain", "phi-3-mini-4k"): ("after", "phi3_mended", "autotp-phi3-head-count"),

@@ -19,7 +19,7 @@ SHARED = Path("/dev/shm")
 
 
 class Watch(threading.Thread):
-    """Looks again and again, until told to stop: addresses that descendants listen on, modes of new files."""
+    """Looks again and again, until reported to stop: addresses that descendants listen on, modes of new files."""
 
     def __init__(self, folder):
         super().__init__(daemon=True)

@@ -74,11 +74,11 @@ def unfinished(folder):
     return path
 
 
-def test_without_a_run_to_resume_everything_runs_and_is_told(first):
+def test_without_a_run_to_resume_everything_runs_and_is_reported(first):
     run, _ = first
     assert run.status == 0
-    told = "holds no run that can be resumed; this one starts from nothing"
-    assert run.output.index(told) < run.output.index(latency(UNTIMED)), "before anything runs"
+    reported = "holds no run that can be resumed; this one starts from nothing"
+    assert run.output.index(reported) < run.output.index(latency(UNTIMED)), "before anything runs"
     assert "2 not compared (2 INCONCLUSIVE)" in run.output
 
 

@@ -1,4 +1,4 @@
-"""One run with a worker that always dies, one that dies once, and a device that goes away: what each cell is told."""
+"""One run with a worker that always dies, one that dies once, and a device that goes away: what each cell reports."""
 
 import json
 import types
@@ -9,9 +9,9 @@ from fixtures.checks.verdicts import Line
 from fixtures.matrix import load_matrix
 from fixtures.measure.device_health import DeviceLost, Health
 from fixtures.measure.int4 import Int4Saved
-from fixtures.measure.runtime import Settings, Stage
+from fixtures.measure.runtime import Runtime, Settings
 from fixtures.plugin.retry import start_over
-from fixtures.worker.termination import DEVICE_LOST_MARKS, Ending, WorkerEnded, classify, device_lost
+from fixtures.worker.termination import DEVICE_LOST_MARKS, Termination, WorkerEnded, classify, device_lost
 from suites.meta.harness.inner import generation, nodes, plant, run_suite
 
 DIES, DIES_ONCE, LOSES_DEVICE, AFTERWARDS = CELLS = [
@@ -55,7 +55,7 @@ def test_a_worker_that_dies_once_is_intermittent_and_never_a_pass(run):
     assert records[DIES_ONCE][1]["metrics"], "the second attempt went through"
 
 
-def test_a_lost_device_is_told_and_not_asked_again(run):
+def test_a_lost_device_is_reported_and_not_asked_again(run):
     run, records = run
     assert attempts(records[LOSES_DEVICE]) == [(1, "CRASHED", False), (2, "CRASHED", True)]
     assert "CRASHED(device lost: level_zero backend" in records[LOSES_DEVICE][0]["lines"][-1]["measured"]
@@ -71,60 +71,60 @@ def test_every_cell_has_one_verdict_and_the_run_fails(run):
 
 
 def test_a_second_attempt_starts_from_nothing(tmp_path):
-    stage, some = Stage(Settings()), next(cell for cell in load_matrix().all_cells() if cell.precision == "int4")
-    trouble = WorkerEnded(Ending("CRASHED", "SIGKILL"))
+    runtime, some = Runtime(Settings()), next(cell for cell in load_matrix().all_cells() if cell.precision == "int4")
+    error = WorkerEnded(Termination("CRASHED", "SIGKILL"))
     (tmp_path / "half").mkdir()
-    stage.saved[some.id] = Int4Saved(some, folder=tmp_path / "half", trouble=trouble)
-    start_over(stage, some)
-    assert not stage.saved
+    runtime.saved[some.id] = Int4Saved(some, folder=tmp_path / "half", error=error)
+    start_over(runtime, some)
+    assert not runtime.saved
     assert not (tmp_path / "half").exists()
-    stage.saved[some.id] = Int4Saved(some, folder=tmp_path)
-    start_over(stage, some)
-    assert stage.saved, "another test of the cell has saved it, and it is sound"
+    runtime.saved[some.id] = Int4Saved(some, folder=tmp_path)
+    start_over(runtime, some)
+    assert runtime.saved, "another test of the cell has saved it, and it is sound"
 
 
 # -- the device ----
 
 
 @pytest.fixture(scope="module")
-def stage():
-    stage = Stage(Settings())
-    yield stage
-    stage.close()
+def runtime():
+    runtime = Runtime(Settings())
+    yield runtime
+    runtime.close()
 
 
 @pytest.fixture
-def doubted(stage):
-    """(Health after memory ran out, stage, cell)."""
+def doubted(runtime):
+    """(Health after memory ran out, runtime, cell)."""
     some = next(cell for cell in load_matrix().all_cells() if cell.id == DIES)
     health = Health()
     health.note(some, [Line("runs", "OOM", "OOM(MemoryError)")])
-    yield health, stage, some
-    stage.settings.faults.clear()
+    yield health, runtime, some
+    runtime.settings.faults.clear()
 
 
 def test_a_device_that_answers_is_asked_on(doubted):
-    health, stage, some = doubted
-    health.check(stage, some)
+    health, runtime, some = doubted
+    health.check(runtime, some)
     assert not health.doubts
 
 
 def test_a_device_that_gives_errors_is_probed_again_and_may_come_back(doubted):
-    health, stage, some = doubted
-    stage.settings.faults["cpu"] = {"fault_probe": "suites.meta.faults.model:device_lost"}
+    health, runtime, some = doubted
+    runtime.settings.faults["cpu"] = {"fault_probe": "suites.meta.faults.model:device_lost"}
     with pytest.raises(DeviceLost, match=r"CRASHED\(device lost: a probe after OOM gave .*UR_RESULT_ERROR_DEVICE_LOST"):
-        health.check(stage, some)
-    stage.settings.faults.clear()
-    health.check(stage, some)
+        health.check(runtime, some)
+    runtime.settings.faults.clear()
+    health.check(runtime, some)
 
 
 def test_a_device_that_gives_no_answer_is_waited_for_once(doubted, monkeypatch):
-    health, stage, some = doubted
+    health, runtime, some = doubted
     monkeypatch.setattr(
-        stage, "settings", Settings(deadline=1, faults={"cpu": {"fault_probe": "suites.meta.faults.model:hang"}})
+        runtime, "settings", Settings(deadline=1, faults={"cpu": {"fault_probe": "suites.meta.faults.model:hang"}})
     )
     with pytest.raises(DeviceLost, match="HANG"):
-        health.check(stage, some)
+        health.check(runtime, some)
     with pytest.raises(DeviceLost, match="HANG"):
         health.check(types.SimpleNamespace(), some)
 

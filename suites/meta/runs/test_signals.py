@@ -1,4 +1,4 @@
-"""Runs that are told to end, and runs whose journal cannot be written: one sentence, and nothing after it."""
+"""Runs that are reported to end, and runs whose journal cannot be written: one sentence, and nothing after it."""
 
 import os
 import signal

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from fixtures.checks.scores import Paired, p_value, unpaired_p
-from fixtures.checks.tolerances import bounds
+from fixtures.checks.tolerances import tolerances
 
 DROPS = (0.0, 0.01, 0.02, 0.03, 0.05)
 SIZES = (360, 5153)  # the shipped task, and LAMBADA's test split
@@ -42,7 +42,7 @@ def alarms(counts, right, bound):
 def rates(n, drop, flips, runs, seed=SEED):
     """{rule: share of `runs` simulated comparisons of `n` documents that it calls a drop}."""
     generator = np.random.default_rng(seed)
-    table = bounds()["score"]
+    table = tolerances()["score"]
     bound = {**table["all"], **table["bf16"]}
     seen = [alarms(*outcomes(generator, n, drop, flips), bound) for _ in range(runs)]
     return {rule: float(np.mean([found[rule] for found in seen])) for rule in seen[0]}

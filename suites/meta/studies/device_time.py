@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fixtures.checks.tolerances import bounds
+from fixtures.checks.tolerances import tolerances
 from fixtures.compare.decision import decide, mean_of, percent, sessions_of
 from fixtures.compare.policy import rule_of
 from fixtures.compare.replicates import Replicates
 from fixtures.compare.statistics import log_ratios
 from fixtures.measure.latency import grid_for
-from fixtures.measure.runtime import Settings, Stage
+from fixtures.measure.runtime import Runtime, Settings
 from suites.meta.studies import cell_of
 
 LEVELS = (0.0, 0.005, 0.01, 0.02, 0.05)  # of the kernel time of a decode step
@@ -67,10 +67,10 @@ class Levels(Replicates):
 def measure(cell_id, pairs, out, seconds):
     """Write one JSON file with a row for each pair into the folder `out`; stops early after so many seconds."""
     cell = cell_of(cell_id)
-    stage, rows, begun = Stage(Settings(faults={cell.id: FAULT})), [], time.monotonic()
+    runtime, rows, begun = Runtime(Settings(faults={cell.id: FAULT})), [], time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        made = Levels(stage, cell, grid_for(cell, environment=GRID))
+        made = Levels(runtime, cell, grid_for(cell, environment=GRID))
         while len(rows) < pairs and time.monotonic() - begun < seconds:
             with made.block():
                 for first in (True, False) * 2:
@@ -78,10 +78,10 @@ def measure(cell_id, pairs, out, seconds):
                     rows.append({"first": first, "disturbance": seen.disturbance, **made.rows[-1]})
             path = out / f"{cell_id}-{int(begun)}.json"
             path.write_text(json.dumps({"cell": cell_id, "rows": rows}))
-            told = ", ".join(f"{level} {100 * value:+.2f} %" for level, value in rows[-1]["device"].items())
-            print(f"{len(rows)} of {pairs} pairs, {time.monotonic() - begun:.0f} s: {told}", flush=True)
+            reported = ", ".join(f"{level} {100 * value:+.2f} %" for level, value in rows[-1]["device"].items())
+            print(f"{len(rows)} of {pairs} pairs, {time.monotonic() - begun:.0f} s: {reported}", flush=True)
     finally:
-        stage.close()
+        runtime.close()
 
 
 def sessions(rows, clock, level, rule, draw):
@@ -121,7 +121,7 @@ def table(folder):
     names = " | ".join("identical" if not level else f"+{100 * level:g} %" for level in LEVELS)
     lines += [f"| cell | rule | sd of identical code | {names} |", "|---" * (3 + len(LEVELS)) + "|"]
     for cell, rows in found.items():
-        draw, rule = np.random.default_rng(SEED), rule_of(bounds(), cell_of(cell), "decode")
+        draw, rule = np.random.default_rng(SEED), rule_of(tolerances(), cell_of(cell), "decode")
         for clock, title in (("device", "the gate, kernel time"), ("wall", "the gate's rule, wall time")):
             spread = float(np.std([row[clock]["0.0"] for row in rows], ddof=1))
             known = LEVELS if clock == "device" else BY_WALL

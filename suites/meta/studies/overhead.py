@@ -14,7 +14,7 @@ from fixtures.engine.measure import left_pad
 from fixtures.matrix import load_matrix
 from fixtures.measure.latency import grid_for
 from fixtures.measure.parameters import cut
-from fixtures.measure.runtime import Settings, Stage
+from fixtures.measure.runtime import Runtime, Settings
 
 WARMUP = 3  # pairs
 
@@ -48,17 +48,17 @@ def quickest(rounds):
 
 def main(cell_id, pairs=20):
     cell = next(cell for cell in load_matrix().all_cells() if cell.id == cell_id)
-    stage = Stage(Settings(), print)
+    runtime = Runtime(Settings(), print)
     try:
-        candidate = stage.candidate(cell)
+        candidate = runtime.candidate(cell)
         grid = grid_for(cell)
-        ids = stage.tokens_of_text(cell.model, cell.platform.device_type, candidate.worker)
+        ids = runtime.tokens_of_text(cell.model, cell.platform.device_type, candidate.worker)
         ask = dict(prompt=cut(ids, 0, grid.input), new_tokens=grid.output, beams=grid.beam, batch=grid.bs)
         plain = dict(function="suites.meta.studies.overhead:bare", **ask)
         rows = []
         for number in range(pairs + WARMUP):
-            for side in ("timed", "bare") if number % 2 else ("bare", "timed"):
-                if side == "bare":
+            for arm in ("timed", "bare") if number % 2 else ("bare", "timed"):
+                if arm == "bare":
                     alone = candidate.worker.call("call", candidate.deadline, **plain).message["result"]
                     continue
                 start = time.perf_counter()
@@ -66,7 +66,7 @@ def main(cell_id, pairs=20):
                 seen = time.perf_counter() - start  # by this process: what the protocol adds is not in `timed`
             rows += [(timed, alone, seen)] if number >= WARMUP else []
         timed, alone, seen = zip(*rows, strict=True)
-        totals = [np.array([one["total"] for one in side]) for side in (timed, alone)]
+        totals = [np.array([one["total"] for one in arm]) for arm in (timed, alone)]
         low, clock, high = 100 * (np.quantile(totals[0] / totals[1], [0.25, 0.5, 0.75]) - 1)
         protocol = 100 * (np.median(np.array(seen) / totals[0]) - 1)
         print(f"{cell_id}, {grid.slug}, {pairs} pairs, {np.median(totals[1]):.4f} s a generate:")
@@ -74,7 +74,7 @@ def main(cell_id, pairs=20):
         print(f"their decode steps, each at its quickest, {quickest(timed) / quickest(alone) - 1:+.2%}")
         print(f"the protocol adds {protocol:.2f} % of a generate around them, outside of what is timed")
     finally:
-        stage.close()
+        runtime.close()
 
 
 if __name__ == "__main__":

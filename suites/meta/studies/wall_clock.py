@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fixtures.checks.tolerances import bounds
+from fixtures.checks.tolerances import tolerances
 from fixtures.compare.decision import decide, mean_of, percent, sessions_of
 from fixtures.compare.policy import rule_of
 from fixtures.compare.replicates import Replicates
 from fixtures.measure.latency import grid_for
-from fixtures.measure.runtime import Settings, Stage
+from fixtures.measure.runtime import Runtime, Settings
 from suites.meta.studies import cell_of
 from suites.meta.studies.neighbours import neighbours
 
@@ -49,9 +49,9 @@ class Levels(Replicates):
 
 def session(cell, blocks):
     """[{"first", "disturbance", "decode": {level: log-ratio}}] of a set of two replicates a block."""
-    stage, rows = Stage(Settings(faults={cell.id: FAULT})), []
+    runtime, rows = Runtime(Settings(faults={cell.id: FAULT})), []
     try:
-        made = Levels(stage, cell, grid_for(cell))
+        made = Levels(runtime, cell, grid_for(cell))
         for _ in range(blocks):
             with made.block():
                 for first in (True, False):
@@ -59,7 +59,7 @@ def session(cell, blocks):
                     decode = {str(level): ratios["decode"] for level, ratios in made.levels[-1].items()}
                     rows.append({"first": first, "disturbance": seen.disturbance, "decode": decode})
     finally:
-        stage.close()
+        runtime.close()
     return rows
 
 
@@ -104,7 +104,7 @@ def found_at(sets, level, rule, generator):
 
 def table(folder):
     """The Markdown table of the sessions in a folder; brackets: 95 % by resampling the sessions of the first sets."""
-    rule, rows = rule_of(bounds(), cell_of(CELL), "decode"), []
+    rule, rows = rule_of(tolerances(), cell_of(CELL), "decode"), []
     for kind in ("quiet", "busy"):
         sets, disturbed = sets_of(folder, kind)
         if len(sets) < 2 + ACCEPTED:

@@ -1,4 +1,4 @@
-"""Whether one stack is further from the truth than another one, on made-up logits."""
+"""Whether one stack is further from the reference logits than another one, on made-up logits."""
 
 import types
 
@@ -11,22 +11,25 @@ ALPHA, BOUND = 0.001, {"rise": 0.05, "conformance": 1.25}
 PROMPTS, STEPS, VOCABULARY = 12, 4, 50
 
 
-def off_by(truth, sizes):
+def off_by(reference_logits, sizes):
     """Logits whose error is `sizes` [prompts] of each prompt's own length."""
-    direction = np.random.default_rng(3).normal(size=truth.shape)
+    direction = np.random.default_rng(3).normal(size=reference_logits.shape)
     direction /= np.linalg.norm(direction, axis=(1, 2), keepdims=True)
-    return truth + np.reshape(sizes, (-1, 1, 1)) * np.linalg.norm(truth, axis=(1, 2), keepdims=True) * direction
+    return (
+        reference_logits
+        + np.reshape(sizes, (-1, 1, 1)) * np.linalg.norm(reference_logits, axis=(1, 2), keepdims=True) * direction
+    )
 
 
-def told(here, there, beside_stock=False):
+def reported(here, there, beside_stock=False):
     """The line for two stacks whose errors are so many times stock's, one number a prompt."""
-    truth = np.random.default_rng(1).normal(size=(PROMPTS, STEPS, VOCABULARY))
-    stock = off_by(truth, np.full(PROMPTS, 0.01))
+    reference_logits = np.random.default_rng(1).normal(size=(PROMPTS, STEPS, VOCABULARY))
+    stock = off_by(reference_logits, np.full(PROMPTS, 0.01))
     measured = types.SimpleNamespace(
-        truth=types.SimpleNamespace(stock=stock, against=truth, logits=truth),
+        reference_logits=types.SimpleNamespace(stock=stock, against=reference_logits, logits=reference_logits),
         prompts=[types.SimpleNamespace(padded=False, past_window=False)] * PROMPTS,
-        logits=off_by(truth, 0.01 * np.array(here)),
-        other_logits=off_by(truth, 0.01 * np.array(there)),
+        logits=off_by(reference_logits, 0.01 * np.array(here)),
+        other_logits=off_by(reference_logits, 0.01 * np.array(there)),
         stock=beside_stock,
     )
     return _closeness(measured, BOUND, ALPHA)
@@ -40,13 +43,13 @@ def told(here, there, beside_stock=False):
     (0.2, 0.6, "INCONCLUSIVE"),  # prompts differ by more than that
     (np.nan, 0.0, "FAIL"),
 ])  # fmt: skip
-def test_further_from_the_truth_is_a_failure_where_prompts_agree_on_it(rise, scatter, verdict):
+def test_further_from_the_reference_logits_is_a_failure_where_prompts_agree_on_it(rise, scatter, verdict):
     zigzag = scatter * np.array([1, -1] * (PROMPTS // 2))
-    line = told(1 + rise + zigzag, np.ones(PROMPTS))
+    line = reported(1 + rise + zigzag, np.ones(PROMPTS))
     assert (line.check, line.verdict) == ("against_logits", verdict)
 
 
 @pytest.mark.parametrize(("rise", "verdict"), [(0.2, "PASS"), (0.3, "FAIL")])
 def test_beside_stock_classes_what_conforms_is_close_enough(rise, verdict):
-    line = told(np.full(PROMPTS, 1 + rise), np.ones(PROMPTS), beside_stock=True)
+    line = reported(np.full(PROMPTS, 1 + rise), np.ones(PROMPTS), beside_stock=True)
     assert (line.verdict, line.allowed) == (verdict, "<= +0.25")

@@ -14,7 +14,7 @@ from fixtures.weights.contents import CheckpointError
 NESTED = "[" * DEPTH + "]" * DEPTH
 
 
-def told(read, text):
+def reported(read, text):
     """What is said of a text that is not taken."""
     with pytest.raises(Unreadable) as caught:
         read(text)
@@ -32,11 +32,11 @@ def told(read, text):
     ('{"a":\n 1,}', "is malformed JSON at line 2 column 4"),
     ('{"a": "\0"}', "is malformed JSON at line 1"),
 ])  # fmt: skip
-def test_json_out_of_bounds_is_told_with_its_place(text, said):
-    assert said in told(json_of, text)
+def test_json_out_of_limits_is_reported_with_its_place(text, said):
+    assert said in reported(json_of, text)
 
 
-def test_json_within_bounds_is_taken():
+def test_json_within_limits_is_taken():
     assert json_of(NESTED)
     assert json_of('{"a": -1.5e3, "b": "\\ud800"}') == {"a": -1500.0, "b": "\ud800"}
     assert str(json_of("[NaN, Infinity]", constants=True)) == "[nan, inf]"
@@ -48,8 +48,8 @@ def test_json_within_bounds_is_taken():
     ("[a]\nb = " + "0x" + "f" * 600, "a has b = a whole number, not a finite number"),
     ("a = 1\na = 2", "is malformed TOML: Cannot overwrite a value"),
 ])  # fmt: skip
-def test_toml_out_of_bounds_is_told_with_its_place(text, said):
-    assert said in told(toml_of, text)
+def test_toml_out_of_limits_is_reported_with_its_place(text, said):
+    assert said in reported(toml_of, text)
 
 
 @pytest.mark.parametrize(("data", "said"), [
@@ -57,7 +57,7 @@ def test_toml_out_of_bounds_is_told_with_its_place(text, said):
     (b"\xef\xbb\xbf{}", "begins with a byte order mark"),
     ("{}".encode("utf-16"), "line 1 is not UTF-8"),
 ])  # fmt: skip
-def test_other_encodings_are_told(data, said):
+def test_other_encodings_are_reported(data, said):
     with pytest.raises(Unreadable, match=said):
         text_of(data)
 
@@ -69,13 +69,13 @@ def test_other_encodings_are_told(data, said):
     (lambda path: path.symlink_to(path), "cannot be read .Too many levels"),
     (lambda path: path.write_bytes(b"12345"), "is bigger than .* MiB"),
 ])  # fmt: skip
-def test_what_cannot_be_read_within_bounds_is_never_waited_for(tmp_path, make, said):
+def test_what_cannot_be_read_within_limits_is_never_waited_for(tmp_path, make, said):
     make(tmp_path / "file")
     with pytest.raises(Unreadable, match=said):
         read_text(tmp_path / "file", 4)
 
 
-def test_a_missing_file_is_for_the_caller_to_judge(tmp_path):
+def test_a_missing_file_is_for_the_caller_to_checks(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_text(tmp_path / "file", 4)
 

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.checks.dispatch import difference, judge_dispatch, without_views
+from fixtures.checks.dispatch import check_dispatch, difference, without_views
 from fixtures.engine.dispatch import _device_kernels, primitive_of
 from fixtures.io import folding
 from fixtures.measure.dispatch import Dispatch
 from fixtures.results import ResultsError
 from fixtures.results.accepted import AcceptedTraces
-from fixtures.results.recording import Staging
+from fixtures.results.recording import Recorder
 from fixtures.results.traces import TraceFiles
 
 CELL = types.SimpleNamespace(id="llama-2-7b-bf16-cpu-single", platform=types.SimpleNamespace(name="cpu"))
@@ -43,13 +43,13 @@ def trace(**changes):
         return dict(operations=operations, views=views, kernels=kernels, copies={}, graphs=0, python_calls=calls)
 
     context = dict(versions={"torch": "2.8.0", "python": "3.11.7", "numpy": "1"}, threads=1, model="a CPU")
-    context |= dict(geometry={"layers": 4}, plan={"prompt": 37})
+    context |= dict(geometry={"layers": 4}, parameters={"prompt": 37})
     steps = {"prefill": step(90), "decode 1": step(40), "decode 2": step(40)}
     return copy.deepcopy(dict(context=context, layers=4, targets={"libxsmm": "spr"}, steps=steps) | changes)
 
 
 def lines(accepted, measured, **more):
-    return {line.check: line for line in judge_dispatch(Dispatch(CELL, measured), accepted, **more)}
+    return {line.check: line for line in check_dispatch(Dispatch(CELL, measured), accepted, **more)}
 
 
 # -- folding ----
@@ -199,7 +199,7 @@ def test_kernels_targets_graphs_and_calls_have_lines_of_their_own():
         (lambda c: c["versions"].update(torch="2.9.0"), "torch 2.9.0 here and 2.8.0 accepted"),
         (lambda c: c["versions"].update(deepspeed="1"), "deepspeed 1 here and missing accepted"),
         (lambda c: c.update(threads=2), "threads 2 here and 1 accepted"),
-        (lambda c: c.update(plan={"prompt": 38}), "plan {'prompt': 38} here"),
+        (lambda c: c.update(parameters={"prompt": 38}), "parameters {'prompt': 38} here"),
     ],
 )
 def test_another_stack_or_thread_count_is_incomparable_and_shows_the_difference(change, said):
@@ -224,7 +224,7 @@ def test_another_cpu_compares_operations_but_not_kernels():
 
 
 def test_without_a_trace_there_is_no_verdict_to_give():
-    assert {line.verdict for line in judge_dispatch(Dispatch(CELL, trace()), None)} == {"NO_BASELINE", "PASS"}
+    assert {line.verdict for line in check_dispatch(Dispatch(CELL, trace()), None)} == {"NO_BASELINE", "PASS"}
     other = trace()
     other["steps"]["rank 1 prefill"] = other["steps"]["prefill"]
     assert "other steps were recorded: rank 1 prefill" in lines(trace(), other)["operations"].measured
@@ -240,18 +240,18 @@ def files(tmp_path):
 
 
 def accept(files, found, key="amx"):
-    store = AcceptedTraces(files, True, types.SimpleNamespace(key=lambda *_: key), Staging(None, None, files))
-    store.stage(
-        CELL, judge_dispatch(Dispatch(CELL, found), None, accepting=True), Dispatch(CELL, found), lambda _: False
+    store = AcceptedTraces(files, True, types.SimpleNamespace(key=lambda *_: key), Recorder(None, None, files))
+    store.record(
+        CELL, check_dispatch(Dispatch(CELL, found), None, accepting=True), Dispatch(CELL, found), lambda _: False
     )
-    assert json.loads(json.dumps(store.staging.held)) == store.staging.held, "the journal keeps it"
-    store.staging.take(keep=True)
+    assert json.loads(json.dumps(store.recorder.held)) == store.recorder.held, "the journal keeps it"
+    store.recorder.take(keep=True)
     return store, files.commit({"command": "pytest", "versions": {"torch": "2.8.0"}})
 
 
 def test_a_trace_is_the_same_after_its_file(files):
-    store, told = accept(files, trace())
-    assert told[0].endswith(" operations in 3 steps")
+    store, reported = accept(files, trace())
+    assert reported[0].endswith(" operations in 3 steps")
     assert store.find(CELL) == (trace(), True)
     text = files.path("cpu", "amx", CELL.id).read_text()
     assert '"decode 1": "as prefill"' in text
@@ -263,8 +263,8 @@ def test_a_file_of_another_level_is_found_as_such_and_one_that_stays_is_not_writ
     accept(files, trace())
     path = files.path("cpu", "amx", CELL.id)
     before = path.stat().st_mtime_ns
-    _, told = accept(files, trace())
-    assert (told, path.stat().st_mtime_ns) == ([], before)
+    _, reported = accept(files, trace())
+    assert (reported, path.stat().st_mtime_ns) == ([], before)
     elsewhere = AcceptedTraces(files, False, types.SimpleNamespace(key=lambda *_: "avx2"))
     assert elsewhere.find(CELL) == (trace(), False)
 

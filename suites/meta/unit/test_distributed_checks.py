@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fixtures.checks import distributed, proof
-from fixtures.checks.tolerances import bounds
+from fixtures.checks.tolerances import tolerances
 from fixtures.engine.collectives import Meter
 from fixtures.matrix import load_matrix
 
@@ -77,21 +77,21 @@ NOISE = np.full(4, 0.01)
 @pytest.mark.parametrize(("error", "verdict"), [(0.0, "PASS"), (0.01, "PASS"), (0.013, "FAIL"), (np.nan, "FAIL")])
 def test_sharded_logits_stay_within_one_rounding_of_one_rank(error, verdict):
     off = ALONE + error * np.linalg.norm(ALONE) / np.sqrt(ALONE.size) * RANDOM.standard_normal(ALONE.shape)
-    lines = distributed.equal_to_one(off, ALONE, NOISE, {"logits": [0, 1, 2, 3]}, bounds()["tp"])
+    lines = distributed.equal_to_one(off, ALONE, NOISE, {"logits": [0, 1, 2, 3]}, tolerances()["tp"])
     assert [line.verdict for line in lines] == [verdict]
 
 
-def launched(logits, forked, truth=None):
-    return types.SimpleNamespace(logits=logits, forked=forked, truth=truth)
+def launched(logits, forked, reference_logits=None):
+    return types.SimpleNamespace(logits=logits, forked=forked, reference_logits=reference_logits)
 
 
 def test_a_launched_group_has_the_same_bits_on_a_host_and_the_same_rounding_elsewhere():
     nudged = ALONE * (1 + 1e-6)
-    truth = types.SimpleNamespace(stock=ALONE * 1.001, against=ALONE)
+    reference_logits = types.SimpleNamespace(stock=ALONE * 1.001, against=ALONE)
     assert distributed.as_forked(launched(ALONE, ALONE.copy()), 1.2).verdict == "PASS"
     assert distributed.as_forked(launched(nudged, ALONE), 1.2).verdict == "FAIL"
-    assert distributed.as_forked(launched(nudged, ALONE, truth), 1.2).verdict == "PASS"
-    assert distributed.as_forked(launched(ALONE * 1.002, ALONE, truth), 1.2).verdict == "FAIL"
+    assert distributed.as_forked(launched(nudged, ALONE, reference_logits), 1.2).verdict == "PASS"
+    assert distributed.as_forked(launched(ALONE * 1.002, ALONE, reference_logits), 1.2).verdict == "FAIL"
 
 
 def test_an_all_reduce_within_another_counts_once(monkeypatch):

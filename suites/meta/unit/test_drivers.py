@@ -8,15 +8,15 @@ from fixtures.system import fingerprint
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Wed Feb 26 01:53:17 UTC 2025\nGCC version: 12\n",
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build  (U22) with gcc 12.2.0 \n",
     ],
 )
-def test_the_driver_is_read_from_the_kernel(tmp_path, told):
+def test_the_driver_is_read_from_the_kernel(tmp_path, reported):
     """Planted: there is no NVIDIA device where this runs."""
-    (tmp_path / "version").write_text(told)
+    (tmp_path / "version").write_text(reported)
     assert fingerprint.nvidia_driver(tmp_path / "version") == "570.86.15"
 
 

@@ -1,4 +1,4 @@
-"""Whatever stands in a file the suite reads: it is taken, or refused in one sentence with the file's name and a mend.
+"""Whatever stands in a file the suite reads: it is taken, or refused in one sentence with the file's name and a hint.
 
 XPU_LLM_CTS_FUZZ=N tries N mutations for each reader, by chance anew each time; `make fuzz` does 5000.
 """
@@ -48,10 +48,10 @@ EVERY_CELL = load_matrix()
 MATRIX = ("models.toml", "architectures.toml", "platforms.toml", "claims.toml")
 
 
-def taken_or_told(path, content, read, others=()):
+def taken_or_reported(path, content, read, others=()):
     """Write `content` to `path` and `read` it; whatever is refused is refused in one sentence about that file.
 
-    `others` are names that it may be told of instead, where files do not agree with each other.
+    `others` are names that it may be reported of instead, where files do not agree with each other.
     """
     path.write_bytes(content)
     try:
@@ -61,7 +61,7 @@ def taken_or_told(path, content, read, others=()):
         assert text.isprintable(), f"not one line that can be printed: {text!r}"
         assert len(text) <= LONGEST, f"{len(text)} characters: {text[:200]}"
         assert any(name in text for name in (path.name, *others)), f"{path.name} is not named: {text}"
-        assert "; " in text, f"no mend: {text}"
+        assert "; " in text, f"no hint: {text}"
 
 
 @pytest.mark.parametrize("name", MATRIX)
@@ -71,7 +71,7 @@ def test_matrix(tmp_path, name, data):
     for file in MATRIX:
         shutil.copy(ROOT / "fixtures/matrix" / file, tmp_path)
     content = data.draw(mutations.toml_files((ROOT / "fixtures/matrix" / name).read_bytes()))
-    taken_or_told(tmp_path / name, content, lambda: load_matrix(tmp_path).all_cells(), MATRIX)
+    taken_or_reported(tmp_path / name, content, lambda: load_matrix(tmp_path).all_cells(), MATRIX)
 
 
 @fuzzed
@@ -82,7 +82,7 @@ def test_waivers(tmp_path, content):
         assert all(line.isprintable() for line in listed.splitlines())
         waivers.check_patterns(tmp_path, waivers.waivers_here(tmp_path, EVERY_CELL, sys.executable), EVERY_CELL)
 
-    taken_or_told(tmp_path / "waivers.toml", content, read)
+    taken_or_reported(tmp_path / "waivers.toml", content, read)
 
 
 @pytest.mark.parametrize("suite", ["latency", "generation"])
@@ -98,10 +98,10 @@ def test_baselines(tmp_path, suite, data):
         store = Baselines(tmp_path)
         store.find(suite, "cpu", real.parent.name, cell)
         store.elsewhere(suite, "cpu", cell)
-        store.stage(suite, "cpu", real.parent.name, "another", {"x": Value(1)}, 1)
+        store.record(suite, "cpu", real.parent.name, "another", {"x": Value(1)}, 1)
         store.commit({"command": "pytest"})  # what was taken can be written again
 
-    taken_or_told(path, data.draw(mutations.json_files(real.read_bytes())), read)
+    taken_or_reported(path, data.draw(mutations.json_files(real.read_bytes())), read)
 
 
 @fuzzed
@@ -119,7 +119,7 @@ def test_scores(tmp_path, data):
         ScoreFiles(tmp_path).elsewhere("cpu", record["cell"], record["task"])
         _scores(found)
 
-    taken_or_told(path, data.draw(mutations.json_files(json.dumps(record).encode())), read)
+    taken_or_reported(path, data.draw(mutations.json_files(json.dumps(record).encode())), read)
 
 
 def take_all(path):
@@ -136,9 +136,9 @@ def take_all(path):
 @given(content=mutations.json_lines(sound_files.JOURNAL))
 def test_journal(tmp_path, content):
     path = tmp_path / "journal.jsonl"
-    taken_or_told(path, content, lambda: verdicts.last_verdicts(path))
-    taken_or_told(path, content, lambda: take_all(path))
-    with Journal(path) as journal:  # a torn end is mended, whatever stands before it
+    taken_or_reported(path, content, lambda: verdicts.last_verdicts(path))
+    taken_or_reported(path, content, lambda: take_all(path))
+    with Journal(path) as journal:  # a torn end is fixed, whatever stands before it
         journal.append({"n": 1})
 
 
@@ -146,7 +146,7 @@ def test_journal(tmp_path, content):
 @given(content=mutations.json_lines(sound_files.DOCUMENTS))
 def test_documents_of_a_task(tmp_path, content):
     path = tmp_path / "lambada_standard.jsonl"
-    taken_or_told(path, content, lambda: check_data(path))
+    taken_or_reported(path, content, lambda: check_data(path))
 
 
 @fuzzed
@@ -162,7 +162,7 @@ def test_unfinished_scores(tmp_path, content):
 @given(content=mutations.text_files(sound_files.HOSTS))
 def test_hostfile(tmp_path, content):
     path = tmp_path / "hosts"
-    taken_or_told(path, content, lambda: check_hosts(path))
+    taken_or_reported(path, content, lambda: check_hosts(path))
 
 
 @fuzzed
@@ -172,7 +172,7 @@ def test_remembered_code(tmp_path, content):
     path.parent.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XPU_LLM_CTS_CACHE", str(tmp_path))
-        taken_or_told(path, content, lambda: pretrained.remember(sound_files.CODE, "row", "0" * 40))
+        taken_or_reported(path, content, lambda: pretrained.remember(sound_files.CODE, "row", "0" * 40))
 
 
 LLAMA = next(model for model in EVERY_CELL.models if model.id == "llama-2-7b")
@@ -193,7 +193,7 @@ def look_at(folder):
 def test_checkpoint(tmp_path, name, data):
     files = sound_files.checkpoint(tmp_path, LLAMA)
     assert look_at(tmp_path)
-    taken_or_told(tmp_path / name, data.draw(mutations.json_files(files[name])), lambda: look_at(tmp_path))
+    taken_or_reported(tmp_path / name, data.draw(mutations.json_files(files[name])), lambda: look_at(tmp_path))
 
 
 @fuzzed
@@ -201,7 +201,7 @@ def test_checkpoint(tmp_path, name, data):
 def test_tensors(tmp_path, data):
     name = "model-00001-of-00002.safetensors"
     files = sound_files.checkpoint(tmp_path, LLAMA)
-    taken_or_told(tmp_path / name, data.draw(mutations.safetensors_files(files[name])), lambda: look_at(tmp_path))
+    taken_or_reported(tmp_path / name, data.draw(mutations.safetensors_files(files[name])), lambda: look_at(tmp_path))
 
 
 @fuzzed
@@ -212,4 +212,4 @@ def test_quantised_checkpoint(tmp_path, data):
     mutate = mutations.json_files if name == "config.json" else mutations.safetensors_files
     check_quantised(tmp_path)
     content = data.draw(mutate(files[name]))
-    taken_or_told(tmp_path / name, content, lambda: check_quantised(tmp_path), ["config.json", f"{tmp_path} has"])
+    taken_or_reported(tmp_path / name, content, lambda: check_quantised(tmp_path), ["config.json", f"{tmp_path} has"])

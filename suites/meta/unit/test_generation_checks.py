@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fixtures.checks import latency, logits, proof
-from fixtures.checks.tolerances import bounds
+from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import SEVERITY, VERDICTS, Line, bounded, settle
 
 PROMPTS, STEPS, VOCABULARY = 12, 33, 64
@@ -41,14 +41,14 @@ def test_stock_against_itself_is_one():
 @pytest.mark.parametrize(("factor", "verdict"), [(0.9, "PASS"), (1.2, "PASS"), (1.3, "FAIL"), (4.0, "FAIL")])
 def test_conformance_follows_the_bound(factor, verdict):
     values = logits.ratios(scaled_errors(factor), REFERENCE, noise())
-    [line] = logits.conformance("logits", values, bounds()["ratio"]["bf16"])
+    [line] = logits.conformance("logits", values, tolerances()["ratio"]["bf16"])
     assert line.verdict == verdict
 
 
 def test_one_bad_prompt_does_not_hide_in_the_mean():
     values = np.ones(PROMPTS)
     values[3] = 2.5
-    [line] = logits.conformance("logits", values, bounds()["ratio"]["bf16"])
+    [line] = logits.conformance("logits", values, tolerances()["ratio"]["bf16"])
     assert line.verdict == "FAIL"
     assert "worst prompt" in line.measured
 
@@ -58,8 +58,8 @@ def test_not_a_number_never_holds():
     broken[0, 0, 0] = np.nan
     values = logits.ratios(broken, REFERENCE, noise())
     assert logits.finite(broken).verdict == "FAIL"
-    assert logits.conformance("logits", values, bounds()["ratio"]["bf16"])[0].verdict == "FAIL"
-    assert logits.regression(values, 1.0, bounds()["ratio"]["bf16"]).verdict == "FAIL"
+    assert logits.conformance("logits", values, tolerances()["ratio"]["bf16"])[0].verdict == "FAIL"
+    assert logits.regression(values, 1.0, tolerances()["ratio"]["bf16"]).verdict == "FAIL"
     assert bounded("x", float("nan"), 1.0, "").verdict == "FAIL"
 
 
@@ -68,23 +68,23 @@ def test_not_a_number_never_holds():
 ])  # fmt: skip
 def test_regression_holds_the_accepted_ratio(factor, accepted, verdict):
     values = logits.ratios(scaled_errors(factor), REFERENCE, noise())
-    assert logits.regression(values, accepted, bounds()["ratio"]["bf16"]).verdict == verdict
+    assert logits.regression(values, accepted, tolerances()["ratio"]["bf16"]).verdict == verdict
 
 
 def test_token_flip_counts_only_where_the_reference_decides():
     levels = logits.noise_levels(STOCK, REFERENCE)
-    decidable = logits.decidable_steps(REFERENCE, levels, bounds()["tokens"]["margin_sigmas"])
+    decidable = logits.decidable_steps(REFERENCE, levels, tolerances()["tokens"]["margin_sigmas"])
     assert 0 < decidable.sum() < decidable.size
     for wanted, verdict in ((True, "FAIL"), (False, "PASS")):
         prompt, step = np.argwhere(decidable == wanted)[0]
         flipped = REFERENCE.copy()
         order = flipped[prompt, step].argsort()
         flipped[prompt, step, order[-2]] = flipped[prompt, step, order[-1]] + 1.0
-        line = logits.greedy_tokens(flipped, REFERENCE, levels, bounds()["tokens"]["margin_sigmas"])
+        line = logits.greedy_tokens(flipped, REFERENCE, levels, tolerances()["tokens"]["margin_sigmas"])
         assert line.verdict == verdict
     assert (
         f"prompt {np.argwhere(decidable)[0][0]}"
-        in logits.greedy_tokens(-REFERENCE, REFERENCE, levels, bounds()["tokens"]["margin_sigmas"]).measured
+        in logits.greedy_tokens(-REFERENCE, REFERENCE, levels, tolerances()["tokens"]["margin_sigmas"]).measured
     )
 
 
@@ -177,13 +177,13 @@ def test_latency_statistics_are_seconds_per_token():
     assert value["first_token"] == pytest.approx(0.1)
     assert [value["next_token_mean"], value["next_token_p99"]] == pytest.approx([0.01, 0.01])
     assert value["tokens_per_second"] == pytest.approx(2 * 4 / 0.14)
-    assert value["floor"] == pytest.approx(0.13)
+    assert value["fastest"] == pytest.approx(0.13)
 
 
-def test_the_floor_ignores_a_disturbed_round():
+def test_the_roofline_ignores_a_disturbed_round():
     disturbed = rounds(0.01)
     disturbed[2]["tokens"] = [t * 7 for t in disturbed[2]["tokens"]]
-    assert latency.statistics(disturbed, 1, 0)["floor"][0] == pytest.approx(0.13)
+    assert latency.statistics(disturbed, 1, 0)["fastest"][0] == pytest.approx(0.13)
 
 
 @pytest.mark.parametrize(("time", "ratio", "same_machine", "may_fail", "verdicts"), [
@@ -193,8 +193,8 @@ def test_the_floor_ignores_a_disturbed_round():
     (1.0, 1.0, True, False, ["PASS"]), (9.0, 9.0, True, False, ["INCONCLUSIVE"]),  # a host, or a disturbed machine
 ])  # fmt: skip
 def test_screening_fails_only_what_both_figures_show(time, ratio, same_machine, may_fail, verdicts):
-    metrics = {"floor": (time, None, "s"), "ratio_to_stock": (ratio, None, "1")}
-    lines = latency.screen(metrics, {"floor": 1.0, "ratio_to_stock": 1.0}, same_machine, {"rise": 0.5}, may_fail)
+    metrics = {"fastest": (time, None, "s"), "ratio_to_stock": (ratio, None, "1")}
+    lines = latency.screen(metrics, {"fastest": 1.0, "ratio_to_stock": 1.0}, same_machine, {"rise": 0.5}, may_fail)
     assert [line.verdict for line in lines] == verdicts
 
 

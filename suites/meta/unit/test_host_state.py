@@ -70,9 +70,9 @@ def quiet(tmp_path):
 
 
 def line(snapshots, bound=BOUND):
-    (told,) = judge.judge_conditions(*snapshots, bound)
-    assert told.check == "conditions"
-    return told
+    (reported,) = judge.check_host_state(*snapshots, bound)
+    assert reported.check == "host_state"
+    return reported
 
 
 # -- reading ----
@@ -131,13 +131,13 @@ def test_this_machine_is_read_in_less_than_20_ms_and_the_reading_survives_json()
 
 
 def test_a_quiet_stretch_passes_and_tells_what_was_seen(quiet):
-    told = line(quiet)
-    assert (told.verdict, told.allowed) == ("PASS", "")
+    reported = line(quiet)
+    assert (reported.verdict, reported.allowed) == ("PASS", "")
     for words in ("10 s", "own load 0.80 cores, 0.10 of this", "foreign load 0.00 of 2", "steal 0.0%", "no swap-ins"):
-        assert words in told.measured
+        assert words in reported.measured
     for words in ("2 threads of 1 workers", "governor performance", "no throttling", "2.50 then 2.50 GHz", "1.98 GHz"):
-        assert words in told.measured
-    assert "not seen" not in told.measured
+        assert words in reported.measured
+    assert "not seen" not in reported.measured
 
 
 def change(place, value):
@@ -181,9 +181,9 @@ WORKER, DEVICE = ("processes", str(PID)), ("devices", "devices", "0")
 ])  # fmt: skip
 def test_each_cause_makes_a_timing_inconclusive_and_is_named(quiet, fault, words):
     fault(*quiet)
-    told = line(quiet)
-    assert told.verdict == "INCONCLUSIVE"
-    assert words in told.measured
+    reported = line(quiet)
+    assert reported.verdict == "INCONCLUSIVE"
+    assert words in reported.measured
 
 
 def test_throttling_seen_before_the_stretch_counts_too(quiet):
@@ -194,12 +194,12 @@ def test_throttling_seen_before_the_stretch_counts_too(quiet):
 def test_several_causes_are_all_named(quiet):
     change(("swap_ins",), more(1))(*quiet)
     change(("cpu", "busy"), more(9.0))(*quiet)
-    told = line(quiet).measured
-    assert "foreign load of 0.90" in told
-    assert "1 pages" in told
+    reported = line(quiet).measured
+    assert "foreign load of 0.90" in reported
+    assert "1 pages" in reported
 
 
-def test_what_lies_within_the_bounds_is_no_cause(quiet):
+def test_what_lies_within_the_limits_is_no_cause(quiet):
     change(("cpu", "busy"), more(0.9))(*quiet)
     change(("cpu", "steal"), more(0.3))(*quiet)
     change(("wall",), more(-0.04))(*quiet)
@@ -221,11 +221,11 @@ def test_a_worker_that_is_gone_makes_its_seconds_foreign(quiet):
     ("devices", "device clocks, processes on the device"),
 ])  # fmt: skip
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_source_that_either_snapshot_lacks_is_told_as_not_seen(quiet, key, words, which):
+def test_a_source_that_either_snapshot_lacks_is_reported_as_not_seen(quiet, key, words, which):
     quiet[which][key] = None
-    told = line(quiet)
-    assert told.verdict == "PASS"
-    assert told.measured.endswith(f"; not seen: {words}")
+    reported = line(quiet)
+    assert reported.verdict == "PASS"
+    assert reported.measured.endswith(f"; not seen: {words}")
 
 
 def test_devices_that_were_not_asked_for_are_not_missed(quiet):
@@ -234,7 +234,7 @@ def test_devices_that_were_not_asked_for_are_not_missed(quiet):
     assert "device" not in line(quiet).measured
 
 
-def test_a_worker_that_was_never_there_is_told_as_not_seen(quiet):
+def test_a_worker_that_was_never_there_is_reported_as_not_seen(quiet):
     for snapshot in quiet:
         snapshot["processes"]["99"] = None
     assert line(quiet).measured.endswith("not seen: process 99")
@@ -252,16 +252,16 @@ def test_load_of_ours_on_cores_that_were_not_added_up_hides_that_of_others(quiet
 
 def test_nothing_seen_is_no_pass(tmp_path):
     before = reading(tmp_path)
-    told = line((before, before | {key: before[key] + 1 for key in ("monotonic", "wall")}))
-    assert (told.verdict, told.measured.split(" (")[0]) == ("INCONCLUSIVE", "nothing of the machine was seen")
+    reported = line((before, before | {key: before[key] + 1 for key in ("monotonic", "wall")}))
+    assert (reported.verdict, reported.measured.split(" (")[0]) == ("INCONCLUSIVE", "nothing of the machine was seen")
 
 
 def test_a_process_of_the_host_that_a_container_cannot_see_is_neither_foreign_nor_fine(quiet):
     for snapshot in quiet:
         snapshot["devices"] |= {"pids": [900_001], "strangers": [900_001]}
-    told = line(quiet)
-    assert told.verdict == "PASS"
-    assert told.measured.endswith("not seen: whose 1 processes on the device are")
+    reported = line(quiet)
+    assert reported.verdict == "PASS"
+    assert reported.measured.endswith("not seen: whose 1 processes on the device are")
 
 
 # -- devices, by a made-up nvidia-smi on PATH ----

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.checks import int4
 from fixtures.checks.proof import quantised
-from fixtures.checks.tolerances import bounds
+from fixtures.checks.tolerances import tolerances
 from fixtures.weights.inspection import CheckpointError, check_quantised
 from fixtures.weights.int4_format import SCHEMES, read_checkpoint, round_to_nearest, write_gptq
 from fixtures.weights.reading import Tensors
@@ -17,7 +17,7 @@ from fixtures.weights.reading import Tensors
 RNG = np.random.default_rng(11)
 OUT, WIDTH, GROUP = 16, 256, 64
 WEIGHT = RNG.normal(size=(OUT, WIDTH)).astype(np.float32)
-BOUND = bounds()["int4"]
+BOUND = tolerances()["int4"]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -32,7 +32,7 @@ def test_rounding_stays_within_half_a_step(scheme, group):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_each_scheme_is_told_from_the_others(scheme):
+def test_each_scheme_is_reported_from_the_others(scheme):
     stored = {"a": round_to_nearest(WEIGHT, GROUP, scheme)}
     for asked in SCHEMES:
         verdict = int4.scheme_asked(int4.fitting_schemes(stored, {"a.weight": WEIGHT}, BOUND), asked).verdict
@@ -165,7 +165,7 @@ def way(**more):
         "stored": arrays("a", found),
         "outputs": {"a:x2": x, "a:y2": x.astype(np.float64) @ found.weights().T},
         "parts": {"a": ["a.weight"]},
-        "trouble": None,
+        "error": None,
     }
     return types.SimpleNamespace(**{**sound, **more})
 
@@ -179,17 +179,17 @@ def way(**more):
     ({"parents": {"a.weight": WEIGHT * 2}}, "FAIL"),
 ])  # fmt: skip
 def test_a_native_way_has_to_cover_the_model_and_mean_it(more, verdict):
-    [line] = int4.judge_native([way(**more)], bounds())
+    [line] = int4.check_native([way(**more)], tolerances())
     assert (line.check, line.verdict) == ("rtn-none-64", verdict)
 
 
 def test_what_was_never_measured_is_no_pass():
-    nothing = types.SimpleNamespace(folder=None, trouble=None)
-    assert [line.verdict for line in int4.judge_saved(nothing, {}, bounds())] == ["FAIL"]
-    assert [line.verdict for line in int4.judge_reloaded(types.SimpleNamespace(saved=nothing), {}, bounds())] == [
+    nothing = types.SimpleNamespace(folder=None, error=None)
+    assert [line.verdict for line in int4.check_saved(nothing, {}, tolerances())] == ["FAIL"]
+    assert [line.verdict for line in int4.check_reloaded(types.SimpleNamespace(saved=nothing), {}, tolerances())] == [
         "FAIL"
     ]
-    assert [line.verdict for line in int4.judge_native([], bounds())] == ["FAIL"]
+    assert [line.verdict for line in int4.check_native([], tolerances())] == ["FAIL"]
 
 
 def test_a_pickle_in_the_saved_folder_fails():
@@ -222,11 +222,11 @@ def saved(**more):
         "before_proof": SOUND_PROOF,
         "proof": SOUND_PROOF,
         "engine": 4,
-        "engine_told": "",
+        "engine_reported": "",
         "scale_dtype": "fp32",
         "files": FILES,
         "ids": [1, 2],
-        "trouble": None,
+        "error": None,
     }
     return types.SimpleNamespace(**{**sound, **more})
 
@@ -238,7 +238,7 @@ def reloaded(**more):
         "refused": "",
         "changed": [],
         "engine": 0,
-        "engine_told": "",
+        "engine_reported": "",
         "proof": SOUND_PROOF,
         "stored": saved().stored,
         "logits": LOGITS,
@@ -247,7 +247,7 @@ def reloaded(**more):
         "other_files": [],
         "other_tensors": [],
         "lone_tensors": [],
-        "trouble": None,
+        "error": None,
     }
     return types.SimpleNamespace(**{**sound, **more})
 
@@ -277,7 +277,7 @@ def failing(lines):
     ({"files": {}}, ["second_save", "second_tensors", "second_files", "quantize_config"]),
 ])  # fmt: skip
 def test_every_check_of_a_reload_can_fail(more, checks):
-    assert failing(int4.judge_reloaded(reloaded(**more), TABLE, bounds())) == checks
+    assert failing(int4.check_reloaded(reloaded(**more), TABLE, tolerances())) == checks
 
 
 def on_disk(found, size=0):
@@ -307,4 +307,4 @@ def on_disk(found, size=0):
 ])  # fmt: skip
 def test_every_check_of_a_save_can_fail(more, checks):
     sound = on_disk(round_to_nearest(WEIGHT, GROUP, "symmetric"))
-    assert failing(int4.judge_saved(saved(**{**sound, **more}), TABLE, bounds())) == checks
+    assert failing(int4.check_saved(saved(**{**sound, **more}), TABLE, tolerances())) == checks

@@ -1,4 +1,4 @@
-"""New rows and bad data: a family member is one row, and every fault is told in one line with its mend."""
+"""New rows and bad data: a family member is one row, and every fault is reported in one line with its hint."""
 
 import shutil
 
@@ -108,19 +108,19 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_data_is_told_in_one_line(folder, case):
+def test_bad_data_is_reported_in_one_line(folder, case):
     file, old, new, said = BAD[case]
     edit(folder, file, old, new)
     with pytest.raises(MatrixError) as caught:
         load_matrix(folder)
     message = str(caught.value)
     assert "\n" not in message
-    assert "; " in message, f"no mend in: {message}"
+    assert "; " in message, f"no hint in: {message}"
     for part in (file, *said):
         assert part in message, f"{part!r} is missing from: {message}"
 
 
-def test_a_missing_file_and_an_unreadable_one_are_told(folder):
+def test_a_missing_file_and_an_unreadable_one_are_reported(folder):
     (folder / P).unlink()
     with pytest.raises(MatrixError, match=r"platforms.toml: there is no such file; "):
         load_matrix(folder)

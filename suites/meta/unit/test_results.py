@@ -1,4 +1,4 @@
-"""The ledger: fingerprints that give nobody away, and baselines that can be reviewed and are never lost."""
+"""The results: fingerprints that give nobody away, and baselines that can be reviewed and are never lost."""
 
 import difflib
 import getpass
@@ -37,8 +37,8 @@ def file_of(folder, suite="latency", platform="cpu", key=KEY):
 def folder(tmp_path):
     """A baselines folder with two cells accepted under one provenance."""
     store = Baselines(tmp_path)
-    store.stage(*ADDRESS, CELL, seconds(0.1331, 0.002), 5)
-    store.stage(*ADDRESS, OTHER, seconds(0.25), 5)
+    store.record(*ADDRESS, CELL, seconds(0.1331, 0.002), 5)
+    store.record(*ADDRESS, OTHER, seconds(0.25), 5)
     store.commit(ORIGIN)
     return tmp_path
 
@@ -193,7 +193,7 @@ def test_round_trip(folder):
 
 def test_floats_are_rounded_and_the_text_is_canonical(folder):
     store = Baselines(folder)
-    store.stage(*ADDRESS, CELL, {"z": Value(1234567.8), "a": Value(1 / 3, 2, "s"), "count": Value(61389824.0)}, 1)
+    store.record(*ADDRESS, CELL, {"z": Value(1234567.8), "a": Value(1 / 3, 2, "s"), "count": Value(61389824.0)}, 1)
     store.commit(ORIGIN)
     text = file_of(folder).read_text()
     assert json.loads(text)["cells"][CELL]["values"]["count"]["value"] == 61389824, "whole numbers are kept"
@@ -202,13 +202,13 @@ def test_floats_are_rounded_and_the_text_is_canonical(folder):
     assert text == json.dumps(json.loads(text), sort_keys=True, indent=1) + "\n"
 
 
-def test_only_what_changed_is_told_and_written(folder, monkeypatch):
+def test_only_what_changed_is_reported_and_written(folder, monkeypatch):
     monkeypatch.setattr(baselines_module, "_today", lambda: "2030-01-01")
     before = file_of(folder).read_text().splitlines()
     store = Baselines(folder)
     assert store.find(*ADDRESS, CELL) is not None
-    store.stage(*ADDRESS, CELL, seconds(0.1402, 0.002), 5)
-    store.stage(*ADDRESS, OTHER, seconds(0.25000001), 5)
+    store.record(*ADDRESS, CELL, seconds(0.1402, 0.002), 5)
+    store.record(*ADDRESS, OTHER, seconds(0.25000001), 5)
     assert store.find(*ADDRESS, CELL).values["end_to_end"].value == 0.1331, "staged is not accepted"
     assert store.commit({"date": "later"}) == [f"{CELL} latency end_to_end: 0.1331 -> 0.1402 s (+5.3 %)"]
     assert store.find(*ADDRESS, CELL).values["end_to_end"].value == 0.1402
@@ -236,33 +236,33 @@ def test_only_what_changed_is_told_and_written(folder, monkeypatch):
 
 def test_provenance_is_shared_dropped_and_never_renumbered(folder):
     store = Baselines(folder)
-    store.stage(*ADDRESS, THIRD, seconds(1), 1)
+    store.record(*ADDRESS, THIRD, seconds(1), 1)
     store.commit(dict(ORIGIN))
     assert list(json.loads(file_of(folder).read_text())["provenance"]) == ["p1"]
     for cell in (CELL, OTHER, THIRD):
-        store.stage(*ADDRESS, cell, seconds(2), 1)
+        store.record(*ADDRESS, cell, seconds(2), 1)
     store.commit({"date": "later"})
     assert json.loads(file_of(folder).read_text())["provenance"] == {"p2": {"date": "later"}}
 
 
 def test_every_kind_of_change_has_its_line(folder):
-    def told(values, n=5):
+    def reported(values, n=5):
         store = Baselines(folder)
-        store.stage(*ADDRESS, CELL, values, n)
+        store.record(*ADDRESS, CELL, values, n)
         return [line.removeprefix(f"{CELL} latency ") for line in store.commit(ORIGIN)]
 
-    assert told(seconds(0.1331, 0.003)) == ["end_to_end: 0.1331 s as before, spread 0.002 -> 0.003"]
-    assert told(seconds(0.133104)) == ["end_to_end: 0.1331 -> 0.133104 s (+0.0 %)"]
-    assert told(seconds(0.133104), n=7) == ["n: 5 -> 7"]
-    assert told({"end_to_end": Value(133.1, None, "ms")}, 7) == ["end_to_end: 0.1331 s -> 133.1 ms (another unit)"]
-    assert told({"tokens": Value(0)}, 7) == ["end_to_end: removed, was 133.1 ms", "tokens: new, 0"]
-    assert told({"tokens": Value(3)}, 7) == ["tokens: 0 -> 3"]
+    assert reported(seconds(0.1331, 0.003)) == ["end_to_end: 0.1331 s as before, spread 0.002 -> 0.003"]
+    assert reported(seconds(0.133104)) == ["end_to_end: 0.1331 -> 0.133104 s (+0.0 %)"]
+    assert reported(seconds(0.133104), n=7) == ["n: 5 -> 7"]
+    assert reported({"end_to_end": Value(133.1, None, "ms")}, 7) == ["end_to_end: 0.1331 s -> 133.1 ms (another unit)"]
+    assert reported({"tokens": Value(0)}, 7) == ["end_to_end: removed, was 133.1 ms", "tokens: new, 0"]
+    assert reported({"tokens": Value(3)}, 7) == ["tokens: 0 -> 3"]
 
 
 def test_elsewhere_lists_machines_that_have_the_cell(folder):
     store = Baselines(folder)
-    store.stage("latency", "cpu", "other-machine", CELL, seconds(1), 1)
-    store.stage("generation", "cpu", "amx", OTHER, seconds(1), 1)
+    store.record("latency", "cpu", "other-machine", CELL, seconds(1), 1)
+    store.record("generation", "cpu", "amx", OTHER, seconds(1), 1)
     store.commit(ORIGIN)
     (folder / "cpu" / "README").write_text("a note is no machine")
     fresh = Baselines(folder)
@@ -275,9 +275,9 @@ def test_elsewhere_lists_machines_that_have_the_cell(folder):
 def test_commit_keeps_what_another_run_committed_meanwhile(folder):
     first, second = Baselines(folder), Baselines(folder)
     assert first.find(*ADDRESS, THIRD) is None
-    second.stage(*ADDRESS, THIRD, seconds(3), 1)
+    second.record(*ADDRESS, THIRD, seconds(3), 1)
     second.commit(ORIGIN)
-    first.stage(*ADDRESS, CELL, seconds(4), 1)
+    first.record(*ADDRESS, CELL, seconds(4), 1)
     first.commit(ORIGIN)
     assert set(json.loads(file_of(folder).read_text())["cells"]) == {CELL, OTHER, THIRD}
 
@@ -285,8 +285,8 @@ def test_commit_keeps_what_another_run_committed_meanwhile(folder):
 def test_two_suites_of_one_folder_and_many_committers_do_not_block_each_other(folder):
     def accept(number):
         store = Baselines(folder)
-        store.stage(*ADDRESS, f"cell-{number}", seconds(number), 1)
-        store.stage("generation", "cpu", KEY, f"cell-{number}", seconds(number), 1)
+        store.record(*ADDRESS, f"cell-{number}", seconds(number), 1)
+        store.record("generation", "cpu", KEY, f"cell-{number}", seconds(number), 1)
         store.commit(ORIGIN)
 
     threads = [threading.Thread(target=accept, args=(number,), daemon=True) for number in range(8)]
@@ -308,15 +308,15 @@ def test_interrupted_commit_leaves_the_old_file_and_nothing_else(folder, monkeyp
 
     before = file_of(folder).read_bytes()
     store = Baselines(folder)
-    store.stage(*ADDRESS, CELL, seconds(9), 1)
+    store.record(*ADDRESS, CELL, seconds(9), 1)
     with monkeypatch.context() as patch:
         patch.setattr(baselines_module.os, call, broken)
         expected = ResultsError if isinstance(fault, OSError) else KeyboardInterrupt
         with pytest.raises(expected) as caught:
             store.commit(ORIGIN)
     if expected is ResultsError:
-        mend = "the old numbers are kept; name a folder with free space that this user may write to"
-        assert str(caught.value).endswith(f"cannot be written (No space left on device); {mend}")
+        hint = "the old numbers are kept; name a folder with free space that this user may write to"
+        assert str(caught.value).endswith(f"cannot be written (No space left on device); {hint}")
     assert file_of(folder).read_bytes() == before
     assert os.listdir(file_of(folder).parent) == ["latency.json"]
     assert len(store.commit(ORIGIN)) == 2, "what was staged can still be committed"
@@ -329,14 +329,14 @@ def test_killed_commit_leaves_a_readable_file(folder):
         "from fixtures.results import Baselines, Value\n"
         "os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
         "store = Baselines(sys.argv[1])\n"
-        f"store.stage(*{ADDRESS!r}, {CELL!r}, {{'end_to_end': Value(9)}}, 1)\n"
+        f"store.record(*{ADDRESS!r}, {CELL!r}, {{'end_to_end': Value(9)}}, 1)\n"
         "store.commit({})\n"
     )
     done = subprocess.run([sys.executable, "-c", script, folder], cwd=ROOT)
     assert done.returncode == -9
     store = Baselines(folder)
     assert store.find(*ADDRESS, CELL).values == seconds(0.1331, 0.002)
-    store.stage(*ADDRESS, CELL, seconds(1), 1)
+    store.record(*ADDRESS, CELL, seconds(1), 1)
     assert store.commit(ORIGIN)
 
 
@@ -361,5 +361,5 @@ def test_a_value_that_could_not_be_read_back_cannot_be_made(value, spread):
     ],
 )
 def test_bad_staging_is_refused_at_once(tmp_path, arguments):
-    with pytest.raises(ValueError, match=r"baselines|cannot stage"):
-        Baselines(tmp_path).stage(*arguments)
+    with pytest.raises(ValueError, match=r"baselines|cannot runtime"):
+        Baselines(tmp_path).record(*arguments)

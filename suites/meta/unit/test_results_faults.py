@@ -1,4 +1,4 @@
-"""The ledger on bad input: one clear sentence for every file, folder and disk that cannot be used."""
+"""The results on bad input: one clear sentence for every file, folder and disk that cannot be used."""
 
 import json
 import os
@@ -141,7 +141,7 @@ def test_unreadable_content(tmp_path, content, message):
 def test_commit_never_overwrites_a_file_that_it_cannot_read(tmp_path):
     file = write(tmp_path, "{")
     store = Baselines(tmp_path)
-    store.stage(*ADDRESS, CELL, {"end_to_end": Value(1)}, 1)
+    store.record(*ADDRESS, CELL, {"end_to_end": Value(1)}, 1)
     with pytest.raises(ResultsError, match="is malformed JSON"):
         store.commit({})
     assert file.read_text() == "{"
@@ -149,7 +149,7 @@ def test_commit_never_overwrites_a_file_that_it_cannot_read(tmp_path):
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
-def test_what_is_no_regular_file_is_told_and_never_waited_for(tmp_path, make):
+def test_what_is_no_regular_file_is_reported_and_never_waited_for(tmp_path, make):
     file = tmp_path / "cpu" / "m1" / "latency.json"
     file.parent.mkdir(parents=True)
     make(file)
@@ -172,13 +172,13 @@ def test_check_writable_leaves_nothing_behind(tmp_path):
 
 def test_check_writable_tells_what_is_wrong(tmp_path):
     (tmp_path / "file").write_text("")
-    mend = "; name a folder with free space that this user may write to"
+    hint = "; name a folder with free space that this user may write to"
     for folder, message in [
         (
             tmp_path / "absent",
             f"absent: there is no such folder for baselines; create it with mkdir -p {tmp_path}",
         ),
-        (tmp_path / "file", f"file: is no folder that baselines can be written to (Not a directory){mend}"),
+        (tmp_path / "file", f"file: is no folder that baselines can be written to (Not a directory){hint}"),
         (Path("/proc/self"), "/proc/self: is no folder that baselines can be written to ("),
     ]:
         with pytest.raises(ResultsError) as caught:
@@ -198,10 +198,10 @@ def test_check_writable_sees_inner_folders_too(tmp_path, inner):
         (tmp_path / inner).chmod(0o700)
 
 
-def test_commit_into_a_file_is_told(tmp_path):
+def test_commit_into_a_file_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     store = Baselines(tmp_path / "file")
-    store.stage(*ADDRESS, CELL, {"end_to_end": Value(1)}, 1)
+    store.record(*ADDRESS, CELL, {"end_to_end": Value(1)}, 1)
     with pytest.raises(ResultsError) as caught:
         store.commit({})
     assert_one_sentence(caught.value, "file: cannot be written (", "; the old numbers are kept; name a folder with")
@@ -266,7 +266,7 @@ def test_journal_refuses_what_it_cannot_hold(tmp_path):
         (b'{"schema": 1, "n": 3}', 3, None),
     ],
 )
-def test_torn_last_line_is_passed_over_and_mended(tmp_path, tail, records, torn):
+def test_torn_last_line_is_passed_over_and_fixed(tmp_path, tail, records, torn):
     path = tmp_path / "journal"
     path.write_bytes(b'{"schema": 1, "n": 1}\n{"schema": 1, "n": 2}\n' + tail)
     reader = read_journal(path)
@@ -305,7 +305,7 @@ def test_missing_journal(tmp_path):
     assert_one_sentence(caught.value, "absent: cannot be read (No such file or directory); name the journal of a")
 
 
-def test_full_disk_is_told():
+def test_full_disk_is_reported():
     # /dev/full takes no byte, from any user.
     with Journal(Path("/dev/full")) as journal, pytest.raises(ResultsError) as caught:
         journal.append({"n": 1})

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.checks import roofline
 from fixtures.checks.latency import statistics
-from fixtures.checks.roofline import Floors
+from fixtures.checks.roofline import Roofline
 from fixtures.matrix import load_matrix
 
 MODELS = {model.id: model for model in load_matrix().models}
@@ -104,24 +104,24 @@ def test_llama_2_7b_keeps_half_a_mebibyte_a_token():
     assert roofline.kv_bytes(MODELS["llama-2-7b"].geometry, 1, 1, 2) == 2**19
 
 
-# -- floors ----
+# -- rooflines ----
 
 
 def test_a_decode_step_takes_its_bytes_over_the_bandwidth():
-    assert roofline.Floors(6e9 + 2e9, 4e9, 1.0, 1.0).decode == 2.0
+    assert roofline.Roofline(6e9 + 2e9, 4e9, 1.0, 1.0).decode == 2.0
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
-def test_without_a_rate_there_is_no_floor(rate):
-    assert math.isnan(roofline.Floors(1e9, rate, 1e9, 1.0).decode)
-    assert math.isnan(roofline.Floors(1e9, 1.0, 1e9, rate).prefill)
+def test_without_a_rate_there_is_no_roofline(rate):
+    assert math.isnan(roofline.Roofline(1e9, rate, 1e9, 1.0).decode)
+    assert math.isnan(roofline.Roofline(1e9, 1.0, 1e9, rate).prefill)
 
 
 def test_a_prefill_takes_its_linears_its_last_logits_and_half_of_all_pairs():
     operations = 2 * 1000 * 6 + 2 * 100 * 8 + 4 * 2 * 4 * 3 * 6**2 / 2
     assert roofline.prefill_operations(TINY, 1000, 6) == operations
     thrice = roofline.prefill_operations(TINY, 1000, 6, batch=3)
-    assert roofline.Floors(1.0, 1.0, thrice, 100.0).prefill == pytest.approx(3 * operations / 100)
+    assert roofline.Roofline(1.0, 1.0, thrice, 100.0).prefill == pytest.approx(3 * operations / 100)
 
 
 def test_the_pairs_of_a_prefill_are_no_more_than_a_causal_mask_with_a_window_has():
@@ -136,19 +136,19 @@ def test_the_pairs_of_a_prefill_are_no_more_than_a_causal_mask_with_a_window_has
 
 # -- the line ----
 
-FLOORS = Floors(moved=15 * 2**20, bandwidth=12.5 * 2**30, operations=2e9, flops=100e9)  # 1.172 ms and 20 ms
+FLOORS = Roofline(moved=15 * 2**20, bandwidth=12.5 * 2**30, operations=2e9, flops=100e9)  # 1.172 ms and 20 ms
 
 
-def told(step, first, found=FLOORS):
+def reported(step, first, found=FLOORS):
     """The line for steps and a first token of that many seconds, by the statistics of a real measurement."""
     stamps = [first, *(first + step * number for number in range(1, 5))] if step else [first]
     metrics = statistics([{"total": stamps[-1], "tokens": stamps}] * 2, 1, 0)
-    (line,) = roofline.floor_lines(metrics, found, BOUND)
+    (line,) = roofline.roofline_lines(metrics, found, BOUND)
     return line
 
 
-def test_a_model_above_its_floors_is_told_how_close_it_comes():
-    line = told(0.003, 0.04)
+def test_a_model_above_its_rooflines_is_reported_how_close_it_comes():
+    line = reported(0.003, 0.04)
     assert (line.verdict, line.allowed) == ("PASS", "")  # it informs, and demands nothing
     assert line.measured == (
         "decode 3 ms a token, floor 1.17 ms (15 MiB at 12.5 GiB/s), 39.1 % reached; "
@@ -160,39 +160,39 @@ def test_a_model_above_its_floors_is_told_how_close_it_comes():
     (0.0011, 0.04, "107 % reached, faster than the bytes can move: the bandwidth or the byte count is wrong;"),
     (0.003, 0.019, "105 % reached, faster than the arithmetic can be done: the rate or the operation count is wrong"),
 ])  # fmt: skip
-def test_a_model_faster_than_its_floor_shows_that_the_floor_is_wrong(step, first, words):
-    line = told(step, first)
+def test_a_model_faster_than_its_roofline_shows_that_the_roofline_is_wrong(step, first, words):
+    line = reported(step, first)
     assert line.verdict == "INCONCLUSIVE"
     assert words in line.measured
     assert line.allowed == "<= 105% of every floor"
 
 
-def test_a_hair_above_the_floor_is_noise():
-    assert told(0.00113, 0.0195).verdict == "PASS"
+def test_a_hair_above_the_roofline_is_noise():
+    assert reported(0.00113, 0.0195).verdict == "PASS"
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Floors)])
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Roofline)])
 @pytest.mark.parametrize("value", [0.0, math.nan])
-def test_a_floor_that_was_not_measured_is_no_pass(field, value):
-    line = told(0.003, 0.04, dataclasses.replace(FLOORS, **{field: value}))
+def test_a_roofline_that_was_not_measured_is_no_pass(field, value):
+    line = reported(0.003, 0.04, dataclasses.replace(FLOORS, **{field: value}))
     assert line.verdict == "INCONCLUSIVE"
     assert "no floor" in line.measured
 
 
 def test_one_new_token_has_a_prefill_and_no_decode_step():
-    line = told(None, 0.04)
+    line = reported(None, 0.04)
     assert line.verdict == "PASS"
     assert line.measured.startswith("prefill 40 ms")
 
 
-def test_counting_the_weights_twice_is_seen_on_a_model_at_its_floor():
+def test_counting_the_weights_twice_is_seen_on_a_model_at_its_roofline():
     twice = dataclasses.replace(FLOORS, moved=2 * FLOORS.moved)
-    assert told(0.00125, 0.04).verdict == "PASS"
-    assert told(0.00125, 0.04, twice).verdict == "INCONCLUSIVE"
+    assert reported(0.00125, 0.04).verdict == "PASS"
+    assert reported(0.00125, 0.04, twice).verdict == "INCONCLUSIVE"
 
 
-def test_sizes_are_told_in_their_unit():
-    line = told(20.0, 5.0, Floors(3e13, 3.35e12, 2.5e15, 9.9e14))
+def test_sizes_are_reported_in_their_unit():
+    line = reported(20.0, 5.0, Roofline(3e13, 3.35e12, 2.5e15, 9.9e14))
     assert "decode 20 s a token, floor 8.96 s (27940 GiB at 3120 GiB/s), 44.8 % reached" in line.measured
     assert "floor 2.53 s (2500 TFLOP at 990 TFLOP/s)" in line.measured
 

@@ -9,14 +9,15 @@ import pytest
 from scipy import stats
 
 from fixtures.checks import scores
+from fixtures.checks.score_records import Scores
 from fixtures.checks.scores import Paired
-from fixtures.checks.tolerances import bounds
+from fixtures.checks.tolerances import tolerances
 from fixtures.matrix import load_matrix
-from fixtures.measure.accuracy import Accuracy, Scores
+from fixtures.measure.accuracy import Accuracy
 from suites.meta.studies import accuracy
 
 BF16 = next(cell for cell in load_matrix().all_cells() if cell.id == "smollm2-135m-bf16-cpu-single")
-TABLE = bounds()["score"]
+TABLE = tolerances()["score"]
 BOUND = {**TABLE["all"], **TABLE["bf16"]}
 N = 360
 
@@ -109,7 +110,7 @@ def test_two_hundred_comparisons_of_identical_outputs_raise_no_alarm():
         assert {line.verdict for line in lines} == {"PASS"}
 
 
-def test_a_drop_is_told_with_everything_behind_it():
+def test_a_drop_is_reported_with_everything_behind_it():
     right = half()
     fewer = right.copy()
     fewer[np.flatnonzero(right)[:30]] = 0
@@ -202,14 +203,14 @@ def test_the_first_documents_of_an_accepted_score_serve_a_shorter_run():
 
 def judged(**fields):
     measured = Accuracy(BF16, packaged=True, **fields)
-    return verdicts(scores.judge_accuracy(measured, bounds()))
+    return verdicts(scores.check_accuracy(measured, tolerances()))
 
 
 def test_a_reference_outside_of_what_the_task_should_give_fails():
     low = made(np.arange(N) < 40)
-    told = dict(origins={"task": "of a test"}, plausible={"task": (0.3, 0.9)})
-    assert judged(tasks={"task": (low, low)}, **told)["plausible"] == "FAIL"
-    assert judged(tasks={"task": (made(half()), made(half()))}, **told)["plausible"] == "PASS"
+    reported = dict(origins={"task": "of a test"}, plausible={"task": (0.3, 0.9)})
+    assert judged(tasks={"task": (low, low)}, **reported)["plausible"] == "FAIL"
+    assert judged(tasks={"task": (made(half()), made(half()))}, **reported)["plausible"] == "PASS"
 
 
 def test_nothing_scored_is_no_pass():

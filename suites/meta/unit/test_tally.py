@@ -4,7 +4,7 @@ import pytest
 
 from fixtures.checks.verdicts import VERDICTS
 from fixtures.contract.suites import questions
-from fixtures.contract.tally import Gate, by_suite, fates
+from fixtures.contract.tally import Gate, by_suite, statuses
 from fixtures.matrix import load_matrix
 
 CELLS = load_matrix().cells(["cpu"])[:3]
@@ -16,7 +16,7 @@ FILE = "suites/test_generation.py"
 def count(verdicts, collected=(ONE, TWO, THREE), deselected=(), failed=(), narrowed=None, **options):
     """The Gate of {node id: verdict} of the tests that ended."""
     reasons = {nodeid: f"why {verdict}" for nodeid, verdict in verdicts.items()}
-    found = fates(CONTRACT, verdicts, reasons, set(collected), set(deselected), list(failed), narrowed or {})
+    found = statuses(CONTRACT, verdicts, reasons, set(collected), set(deselected), list(failed), narrowed or {})
     return Gate(tuple(found), **options)
 
 
@@ -52,7 +52,7 @@ def test_a_cell_that_is_missing_fails_whatever_was_collected(way):
     seen, cause, excusable = GONE[way]
     gate = count({ONE: "PASS", TWO: "PASS"}, **seen)
     assert gate.line() == f"NOT QUALIFIED: 2 of 3 claimed cells; 1 {cause}"
-    assert [fate.nodeid for fate in gate.faults] == [THREE]
+    assert [status.nodeid for status in gate.faults] == [THREE]
     partial = count({ONE: "PASS", TWO: "PASS"}, **seen, allow_partial=True)
     assert partial.outcome == ("NOT A QUALIFICATION" if excusable else "NOT QUALIFIED")
     assert not excusable or partial.line() == "NOT A QUALIFICATION (partial: 2 of 3 cells)"
@@ -61,7 +61,7 @@ def test_a_cell_that_is_missing_fails_whatever_was_collected(way):
 def test_a_cell_asked_less_has_no_answer_but_its_failure_counts():
     less = {ONE: "by --limit", TWO: "by --limit"}
     gate = count({ONE: "PASS", TWO: "FAIL", THREE: "PASS"}, narrowed=less)
-    assert {fate.cause for fate in gate.faults} == {"NARROWED", "FAIL"}
+    assert {status.cause for status in gate.faults} == {"NARROWED", "FAIL"}
     partial = count({ONE: "PASS", TWO: "FAIL", THREE: "PASS"}, narrowed=less, allow_partial=True)
     assert partial.line() == "NOT QUALIFIED: 1 of 3 claimed cells; 1 FAIL (partial: 2 of 3 cells)"
 
@@ -82,7 +82,7 @@ def test_a_run_that_failed_beside_the_contract_is_no_qualification():
     assert gate.line(" of /a/matrix") == "NOT QUALIFIED: 3 of 3 claimed cells of /a/matrix; the run failed beside them"
 
 
-def test_every_cause_comes_with_its_number_and_its_mend_once():
+def test_every_cause_comes_with_its_number_and_its_hint_once():
     lines = list(count({}).text())
     assert lines == [
         *(f"{nodeid}  NEVER RAN: it ended without a verdict, or the run stopped before it" for nodeid in CONTRACT),
@@ -90,6 +90,6 @@ def test_every_cause_comes_with_its_number_and_its_mend_once():
     ]
 
 
-def test_what_would_be_asked_is_told_by_suite():
+def test_what_would_be_asked_is_reported_by_suite():
     assert list(by_suite(CONTRACT, [ONE, THREE, "another"]))[:1] == ["generation     3, of which this run would ask 2"]
     assert list(by_suite(CONTRACT, CONTRACT))[-1] == "a qualification consists of 3 claimed cells"

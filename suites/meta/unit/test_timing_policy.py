@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from fixtures.checks.tolerances import bounds
+from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import Line
 from fixtures.compare import decision, policy
 from fixtures.compare.policy import SESSIONS, PairedTiming, compared, rule_of
@@ -48,8 +48,8 @@ def measured(device_type="cpu", rise=0.0, busy=0.0):
         grid=None,
         rounds=[{"tokens": stamps}],
         stock_rounds=[{"tokens": [1.0, 2.0, 3.0]}],
-        conditions=snapshots(busy),
-        trouble=None,
+        host_state=snapshots(busy),
+        error=None,
     )
 
 
@@ -64,7 +64,7 @@ def timing(sets, updating=False, comparing=True, count=None):
     """A PairedTiming whose sets of replicates come from a list, and that list."""
     left = list(sets)
     maker = lambda *_: types.SimpleNamespace(measure=lambda count=None: left.pop(0))  # noqa: E731
-    return PairedTiming(None, updating, comparing, count, bounds(), maker), left
+    return PairedTiming(None, updating, comparing, count, tolerances(), maker), left
 
 
 def verdicts(lines):
@@ -122,7 +122,7 @@ def test_a_host_clears_by_its_own_rounds_and_an_accelerator_never():
 
 @pytest.mark.parametrize("before", [
     Accepted(None, True),
-    Accepted({"floor": 1.0, "ratio_to_stock": 1.0}, True),
+    Accepted({"fastest": 1.0, "ratio_to_stock": 1.0}, True),
     Accepted(ACCEPTED.values, False, same_machine=False, spreads=ACCEPTED.spreads),
 ])  # fmt: skip
 def test_without_a_ratio_of_this_machine_replicates_decide_nothing(before):
@@ -152,7 +152,7 @@ def test_accepting_without_replicates_keeps_the_ratio_that_there_is():
 
 
 def test_place_in_the_run_changes_nothing():
-    rules = {name: rule_of(bounds(), a_cell(), name) for name in ("prefill", "decode")}
+    rules = {name: rule_of(tolerances(), a_cell(), name) for name in ("prefill", "decode")}
     accepted = {name: decision.Accepted(0.0, 0.002, 3) for name in rules}
     found = [compared(lambda: replicates(SLOWER), accepted, rules) for _ in range(30)]
     assert all(one == found[0] for one in found)
@@ -160,10 +160,10 @@ def test_place_in_the_run_changes_nothing():
 
 @pytest.mark.parametrize(("disturbed", "made", "count"), [(0, 12, 12), (6, 18, 12), (7, 7, 1)])
 def test_disturbed_replicates_are_repeated_up_to_a_limit(disturbed, made, count):
-    stage = types.SimpleNamespace(announce=lambda text: None, settle=lambda: None)
-    stage.fresh_fork_servers = contextlib.nullcontext
+    runtime = types.SimpleNamespace(announce=lambda text: None, settle=lambda: None)
+    runtime.fresh_fork_servers = contextlib.nullcontext
     maker, orders = Replicates.__new__(Replicates), []
-    maker.stage, maker.stages, maker.stacks = stage, [stage], []
+    maker.runtime, maker.runtimes, maker.stacks = runtime, [runtime], []
     maker.cell, maker.table = types.SimpleNamespace(id="a"), {"replicates": 12}
 
     def one(candidate_first):
@@ -182,19 +182,22 @@ def test_disturbed_replicates_are_repeated_up_to_a_limit(disturbed, made, count)
     ("FAIL", "+9 %; dispatch differs: decode 1: one copy more"), ("PASS", "+9 %"),
 ])  # fmt: skip
 def test_a_slower_line_says_what_is_dispatched_otherwise(verdict, words, monkeypatch):
-    stage = types.SimpleNamespace(candidate=lambda cell: "loaded")
+    runtime = types.SimpleNamespace(candidate=lambda cell: "loaded")
     traces = types.SimpleNamespace(find=lambda cell: ({"steps": {}}, True))
     monkeypatch.setattr(policy, "difference_from", lambda *_: "decode 1: one copy more")
     lines = [Line("decode", verdict, "+9 %"), Line("measured", "PASS", "1 s")]
-    found = policy.with_cause(lines, stage, traces, None, 4)
+    found = policy.with_cause(lines, runtime, traces, None, 4)
     assert [line.measured for line in found] == [words, "1 s"]
 
 
 def test_ranks_of_a_host_have_a_rule_of_their_own_and_those_of_accelerators_have_not():
     for name in ("prefill", "decode"):
         assert (
-            rule_of(bounds(), a_cell(mode="autotp"), name)["margin"]
-            == bounds()["replicates"]["host"]["group"]["margin"]
+            rule_of(tolerances(), a_cell(mode="autotp"), name)["margin"]
+            == tolerances()["replicates"]["host"]["group"]["margin"]
         )
-        assert rule_of(bounds(), a_cell(), name)["margin"] < rule_of(bounds(), a_cell(mode="autotp"), name)["margin"]
-        assert rule_of(bounds(), a_cell("cuda", "autotp"), name) == rule_of(bounds(), a_cell("cuda"), name)
+        assert (
+            rule_of(tolerances(), a_cell(), name)["margin"]
+            < rule_of(tolerances(), a_cell(mode="autotp"), name)["margin"]
+        )
+        assert rule_of(tolerances(), a_cell("cuda", "autotp"), name) == rule_of(tolerances(), a_cell("cuda"), name)

@@ -185,10 +185,10 @@ FAULTS = {  # name: (replaced, by, message)
     "malformed": (
         'suite = "gen',
         "suite = gen",
-        "is malformed TOML: Invalid value (at line 5, column 9); mend it there",
+        "is malformed TOML: Invalid value (at line 5, column 9); fix it there",
     ),
     "twice": ("until", 'owner = "b"\nuntil', "is malformed TOML: Cannot overwrite a value (at line 11"),
-    "deep": ('"mistral-*-cpu-*"', "[" * 5_000, "more than 64 levels deep; mend it there; a waiver is a flat table"),
+    "deep": ('"mistral-*-cpu-*"', "[" * 5_000, "more than 64 levels deep; fix it there; a waiver is a flat table"),
     "long number": ('"mistral-*-cpu-*"', "1" * 5000, "is malformed TOML: Exceeds the limit"),
     "big": ("schema = 1", "schema = 1\n" + "#" * 2**20, "is bigger than 1 MiB; restore it with git checkout"),
     "same id": (
@@ -206,11 +206,11 @@ def test_bad_waivers_give_one_sentence(tmp_path, name):
     assert old in text
     with pytest.raises(ResultsError) as caught:
         load(tmp_path, text.replace(old, new, 1))
-    told = str(caught.value)
-    assert told.startswith(f"{tmp_path / 'waivers.toml'}: ")
-    assert message in told
-    assert "\n" not in told
-    assert len(told) < 400
+    reported = str(caught.value)
+    assert reported.startswith(f"{tmp_path / 'waivers.toml'}: ")
+    assert message in reported
+    assert "\n" not in reported
+    assert len(reported) < 400
 
 
 def test_bad_bytes_and_folders_give_one_sentence(tmp_path):
@@ -236,7 +236,7 @@ def test_a_waiver_of_other_arithmetic_is_not_in_force(tmp_path, here, expected):
 
 # No accelerator is at hand where these run: the drivers' versions are planted.
 @pytest.mark.parametrize(
-    ("drivers", "told", "expected"),
+    ("drivers", "reported", "expected"),
     [
         (">=25.13,<26", "25.13.33276", True),
         (">=25.13,<26", "25.09.32961", False),
@@ -247,9 +247,9 @@ def test_a_waiver_of_other_arithmetic_is_not_in_force(tmp_path, here, expected):
         (">=1", None, False),
     ],
 )
-def test_a_waiver_of_other_drivers_is_not_in_force(tmp_path, drivers, told, expected):
+def test_a_waiver_of_other_drivers_is_not_in_force(tmp_path, drivers, reported, expected):
     text = "schema = 1\n" + WINDOW.replace("-cpu-", "-core-ultra-") + f'drivers = "{drivers}"\n'
-    here = Here("amx", ("ultra", "core-ultra", "cpu"), lambda: {"core-ultra": told} if told else {})
+    here = Here("amx", ("ultra", "core-ultra", "cpu"), lambda: {"core-ultra": reported} if reported else {})
     waivers = load(tmp_path, text, here=here)
     cell = "mistral-7b-fp16-core-ultra-single"
     assert (waivers.matching("generation", cell, "long-context", TODAY) is not None) is expected
@@ -298,14 +298,14 @@ def test_platforms_limit_the_cells(tmp_path, platforms, expected):
 def test_running_out_names_what_has_two_weeks_left_and_cells(waivers):
     asked = [("generation", CELL), ("latency", CELL), ("generation", "glm-4-9b-bf16-cpu-single")]
 
-    def told(days):
+    def reported(days):
         found = waivers.running_out(asked, TODAY - datetime.timedelta(days=days))
         return [(waiver.id, cells) for waiver, cells in found]
 
-    assert told(16) == []
-    assert told(15) == [("old", 1)]
-    assert told(14) == [("old", 1), ("ipex-ignores-sliding-window", 1)]
-    assert told(0) == [("ipex-ignores-sliding-window", 1)], "old ran out yesterday"
+    assert reported(16) == []
+    assert reported(15) == [("old", 1)]
+    assert reported(14) == [("old", 1), ("ipex-ignores-sliding-window", 1)]
+    assert reported(0) == [("ipex-ignores-sliding-window", 1)], "old ran out yesterday"
     assert waivers.running_out(asked[2:], TODAY) == []
 
 
