@@ -3,7 +3,8 @@
 import pytest
 
 from fixtures.engine.stack_modules import modules_for
-from fixtures.measure.runtime import Runtime, Settings
+from fixtures.measure.runtime import Runtime
+from fixtures.measure.settings import Settings
 from fixtures.worker.pool import ForkServer
 
 STOCK = modules_for("cpu", "stock")
@@ -21,7 +22,7 @@ def stock():
 def runtime(stock):
     """A Runtime of a module's own, whose stock workers `stock` forks."""
     runtime = Runtime(Settings())
-    runtime.fork_servers[STOCK] = stock
+    runtime.processes.fork_servers[STOCK] = stock
     yield runtime
-    del runtime.fork_servers[STOCK]  # others still need it
+    del runtime.processes.fork_servers[STOCK]  # others still need it
     runtime.close()

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from fixtures.engine.ranks import environment
-from fixtures.measure.runtime import free_port
+from fixtures.measure.processes import free_port
 from fixtures.plugin.collection import check_hosts
 from fixtures.worker import launchers, protocol
 from fixtures.worker.launchers import LaunchedGroup, command_line, reported_by

@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.engine.ranks import environment as rank_environment
 from fixtures.engine.ranks import remove_leftovers
-from fixtures.measure.runtime import free_port
+from fixtures.measure.processes import free_port
 from fixtures.worker import pool, protocol
 from fixtures.worker.output import KEPT
 from fixtures.worker.pool import ForkServer, ForkServerFailed, Worker, base_environment

@@ -110,7 +110,7 @@ def allowed(runtime, tmp_path_factory):
     shutil.copytree(ROOT / "fixtures/matrix", matrix, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     with (matrix / "models.toml").open("a") as file:
         file.write(SMALL)
-    shutil.copytree(runtime.weights_for(MODELS["opt-6.7b"], "cpu").folder, root / "opt-small")
+    shutil.copytree(runtime.weights.of(MODELS["opt-6.7b"], "cpu").folder, root / "opt-small")
     checkpoints.module(root / "opt-small", canary)
     checkpoints.make(root, MODELS["opt-30b"], checkpoints.code_of_another_repository, canary)
     options = ["--matrix-data", str(matrix), "--model-root", str(root), "--allow-remote-code", REVISION]

@@ -171,7 +171,7 @@ def test_a_task_that_cannot_be_opened_is_one_sentence(runtime, tmp_path, name, d
 
 def test_lm_evals_own_command_line_gives_the_same_score(runtime, tmp_path, kept):
     theirs = measure_accuracy(runtime, MINE, questions(kept, limit=HALF)).tasks[TASK][1]
-    folder = runtime.weights_for(MINE.model, "cpu").folder
+    folder = runtime.weights.of(MINE.model, "cpu").folder
     command = [sys.executable, "-c", LM_EVAL, "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32"]
     command += ["--include_path", "fixtures/tasks", "--tasks", TASK, "--limit", str(HALF), "--device", "cpu"]
     command += ["--batch_size", "4", "--output_path", str(tmp_path / "out")]

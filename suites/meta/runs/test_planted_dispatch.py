@@ -9,7 +9,8 @@ from fixtures.checks.dispatch import check_dispatch
 from fixtures.matrix import load_matrix
 from fixtures.measure.candidate import Candidate
 from fixtures.measure.dispatch import Dispatch, difference_from, trace_of
-from fixtures.measure.runtime import Runtime, Settings
+from fixtures.measure.runtime import Runtime
+from fixtures.measure.settings import Settings
 from fixtures.results.accepted import AcceptedTraces
 from fixtures.results.recording import Recorder
 from fixtures.results.traces import TraceFiles

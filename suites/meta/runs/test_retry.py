@@ -9,7 +9,8 @@ from fixtures.checks.verdicts import Line
 from fixtures.matrix import load_matrix
 from fixtures.measure.device_health import DeviceLost, Health
 from fixtures.measure.int4 import Int4Saved
-from fixtures.measure.runtime import Runtime, Settings
+from fixtures.measure.runtime import Runtime
+from fixtures.measure.settings import Settings
 from fixtures.plugin.retry import start_over
 from fixtures.worker.termination import DEVICE_LOST_MARKS, Termination, WorkerEnded, classify, device_lost
 from suites.meta.harness.inner import generation, nodes, plant, run_suite

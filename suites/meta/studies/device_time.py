@@ -18,7 +18,8 @@ from fixtures.compare.policy import rule_of
 from fixtures.compare.replicates import Replicates
 from fixtures.compare.statistics import log_ratios
 from fixtures.measure.latency import grid_for
-from fixtures.measure.runtime import Runtime, Settings
+from fixtures.measure.runtime import Runtime
+from fixtures.measure.settings import Settings
 from suites.meta.studies import cell_of
 
 LEVELS = (0.0, 0.005, 0.01, 0.02, 0.05)  # of the kernel time of a decode step

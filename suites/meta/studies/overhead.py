@@ -14,7 +14,8 @@ from fixtures.engine.measure import left_pad
 from fixtures.matrix import load_matrix
 from fixtures.measure.latency import grid_for
 from fixtures.measure.parameters import cut
-from fixtures.measure.runtime import Runtime, Settings
+from fixtures.measure.runtime import Runtime
+from fixtures.measure.settings import Settings
 
 WARMUP = 3  # pairs
 
@@ -52,7 +53,7 @@ def main(cell_id, pairs=20):
     try:
         candidate = runtime.candidate(cell)
         grid = grid_for(cell)
-        ids = runtime.tokens_of_text(cell.model, cell.platform.device_type, candidate.worker)
+        ids = runtime.weights.tokens_of_text(cell.model, cell.platform.device_type, candidate.worker)
         ask = dict(prompt=cut(ids, 0, grid.input), new_tokens=grid.output, beams=grid.beam, batch=grid.bs)
         plain = dict(function="suites.meta.studies.overhead:bare", **ask)
         rows = []

@@ -18,7 +18,8 @@ from fixtures.compare.decision import decide, mean_of, percent, sessions_of
 from fixtures.compare.policy import rule_of
 from fixtures.compare.replicates import Replicates
 from fixtures.measure.latency import grid_for
-from fixtures.measure.runtime import Runtime, Settings
+from fixtures.measure.runtime import Runtime
+from fixtures.measure.settings import Settings
 from suites.meta.studies import cell_of
 from suites.meta.studies.neighbours import neighbours
 

@@ -228,18 +228,6 @@ def test_every_marker_of_a_cell_is_registered(matrix, cells):
     assert all(text and "\n" not in text for text in matrix.markers.values())
 
 
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [("llama2 and core-ultra", True), ("llama2 and not core-ultra", False), ("max1550 or int4", False)],
-)
-def test_pytest_understands_the_markers_in_expressions(matrix, expression, expected):
-    from _pytest.mark.expression import Expression
-
-    (cell,) = [c for c in matrix.cells(["core-ultra"]) if c.id == "llama-2-7b-fp16-core-ultra-single"]
-    compiled = Expression.compile(expression)
-    assert compiled.evaluate(lambda name, /, **_: name in cell.markers) is expected
-
-
 def test_sixteen_bits_on_the_host_need_a_cpu_flag(matrix):
     cpu = matrix.platform("cpu")
     needs = {c.precision: c.needs for c in matrix.cells(["cpu"])}
