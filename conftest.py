@@ -1,3 +1,8 @@
 """Registers the suite's plugins; everything else is in fixtures/."""
 
-pytest_plugins = ["fixtures.plugin.options", "fixtures.plugin.hooks", "fixtures.plugin.fixtures"]
+pytest_plugins = [
+    "fixtures.plugin.options",
+    "fixtures.plugin.hooks",
+    "fixtures.plugin.header",
+    "fixtures.plugin.fixtures",
+]
