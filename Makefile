@@ -3,32 +3,40 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
-# What `make qualify` asks; `make qualify ARGS=` runs the whole host matrix.
+# What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m llama2 --benchmark-compare
-QUESTIONS := suites/test_generation.py suites/test_dispatch.py suites/test_latency.py suites/test_quantization.py \
+SUITES := suites/test_generation.py suites/test_dispatch.py suites/test_latency.py suites/test_quantization.py \
 	suites/test_distributed.py suites/test_accuracy.py
 
-.PHONY: .venv qualify test lint lock bench fuzz prove-accuracy prove-resume study-calm study-wall-clock torture clean
+.PHONY: .venv qualify test nightly lint lock benchmarks fuzz fault-injection study-accuracy study-calm study-resume \
+	study-wall-clock clean
 
 qualify: .venv/.installed
-	.venv/bin/python -m pytest $(QUESTIONS) $(ARGS)
+	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
 test: .venv/.installed lint
-	.venv/bin/python -m pytest -m representative $(QUESTIONS)
-	.venv/bin/python -m pytest suites/meta
+	.venv/bin/python -m pytest -m representative $(SUITES)
+	.venv/bin/python -m pytest -m "not nightly" suites/meta
+
+# What takes long and changes seldom: the timing gate end to end, fault injection, every planted fault.
+nightly: .venv/.installed
+	.venv/bin/python -m pytest -m nightly suites/meta
 
 lint: .venv/.installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+	.venv/bin/mypy
 
-# Spoils every kind of file this many times, by chance; takes its time.
+# Changes every kind of file at random, 5,000 times each.
 fuzz: .venv/.installed
 	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/unit/test_fuzz.py --hypothesis-show-statistics
 
-bench: .venv/.installed
+benchmarks: .venv/.installed
 	.venv/bin/python -m pytest --benchmark-only suites/meta
 
-prove-accuracy: .venv/.installed
+# How often the rule for scores sees a drop, simulated.
+study-accuracy: .venv/.installed
 	.venv/bin/python -m suites.meta.studies.accuracy
 
 # Sessions of the timing gate with planted slowdowns, quiet and beside neighbours; takes an hour.
@@ -40,12 +48,12 @@ study-calm: .venv/.installed
 	.venv/bin/python -m suites.meta.studies.calm
 
 # Kills and resumes for about half an hour.
-prove-resume: .venv/.installed
+study-resume: .venv/.installed
 	.venv/bin/python -m suites.meta.chaos.resume
 
-# Throws 220 faults at runs for about twenty minutes; `make torture FAULTS='--injections 50 --seed 7'` throws others.
+# 220 faults in about twenty minutes; `make fault-injection FAULTS='--injections 50 --seed 7'` draws others.
 FAULTS ?= --injections 220 --seed 1
-torture: .venv/.installed
+fault-injection: .venv/.installed
 	.venv/bin/python -m suites.meta.chaos.injection $(FAULTS)
 
 .venv: .venv/.installed

@@ -1,6 +1,6 @@
 """What must hold after each run that suites.meta.chaos.injection disturbed, and after the run that came to its end.
 
-Everything found is a Finding in one of four columns: a wrong verdict, a finished test that was lost or asked again, an
+Everything found is a Finding in one of four columns: a wrong verdict, a finished test that was lost or run again, an
 orphan (a process, a file or shared memory left behind), a corrupt file.
 """
 
@@ -17,7 +17,7 @@ from fixtures.results.records import file_text, read_file
 from suites.meta.harness.inner import junit
 
 COLUMNS = ("wrong", "lost", "orphans", "corrupt")
-AGAIN = ("CRASHED", "HANG")  # asked once more
+AGAIN = ("CRASHED", "HANG")  # run again
 SHOWN = re.compile(r"^(?P<nodeid>suites/\S+\]) (?P<word>[A-Z_]+)(?P<kept> \(journal\))?(?=\s|$)")
 # What may stay in a folder for temporary files or of results.
 KEPT = ("torchinductor_", "torchelastic_")
@@ -51,12 +51,12 @@ ENDS = {
     "closes_its_connection": End("CRASHED", "closed its connection"),
     "shuts_its_connection_down": End("CRASHED"),
     "exits_without_an_answer": End("CRASHED", "exit 0 without an answer"),
-    "words_on_the_wire": End("CRASHED", "a header of"),
-    "noise_on_the_wire": End("CRASHED", "what is no message"),
-    "no_header_on_the_wire": End("CRASHED", "what is no message"),
-    "odd_array_on_the_wire": End("CRASHED", "what is no message"),
-    "endless_array_on_the_wire": End("CRASHED", "what is no message"),
-    "an_answer_to_nothing": End("CRASHED", "answered what it was not asked"),
+    "words_on_the_connection": End("CRASHED", "a header of"),
+    "noise_on_the_connection": End("CRASHED", "what is no message"),
+    "no_header_on_the_connection": End("CRASHED", "what is no message"),
+    "odd_array_on_the_connection": End("CRASHED", "what is no message"),
+    "endless_array_on_the_connection": End("CRASHED", "what is no message"),
+    "an_answer_to_nothing": End("CRASHED", "answered what it was not selected"),
     "half_a_frame_and_death": End("CRASHED", "SIGSEGV"),
     "half_a_frame_and_silence": End("HANG", "no answer within"),
     "half_a_frame_and_on": End("CRASHED", "what is no message"),
@@ -64,7 +64,7 @@ ENDS = {
     "leaves_a_grandchild_and_dies": End("CRASHED", "SIGSEGV"),
     "leaves_a_child_and_hangs": End("HANG", "no answer within"),
     "raises": End("FAIL", "RuntimeError: planted"),
-    "kills_its_zygote": End("CRASHED", "its parent process is gone"),
+    "kills_its_parent": End("CRASHED", "its parent process is gone"),
     "loses_its_device": End("CRASHED", "device lost: level_zero"),
 }
 
@@ -132,12 +132,12 @@ def after_each(chain):
         if record["kind"] == "test" and record["final"]:
             finished[record["run"]].add(record["nodeid"])
     kept = set().union(*(finished[run] for run in runs)) if runs else set()
-    not_asked = {record["nodeid"] for record in records if record["kind"] == "test" and record["attempt"] == 0}
+    not_run = {record["nodeid"] for record in records if record["kind"] == "test" and record["attempt"] == 0}
     reported = shown(chain.log)
-    for nodeid in sorted({*reported} - kept - not_asked - chain.unrecorded):
+    for nodeid in sorted({*reported} - kept - not_run - chain.unrecorded):
         found.append(Finding("lost", f"{nodeid} was shown as {reported[nodeid]} and is not in the journal"))
     again = [nodeid for nodeid in kept if sum(nodeid in finished[run] for run in finished) > 1]
-    found += [Finding("lost", f"{nodeid} was finished and asked again") for nodeid in sorted(again)]
+    found += [Finding("lost", f"{nodeid} was finished and run again") for nodeid in sorted(again)]
     found += baselines_of(chain)
     left = chain.orphans()
     return found + [Finding("orphans", f"process {pid} is left: {line}") for pid, line in left.items()]
@@ -183,7 +183,7 @@ def at_the_end(chain, planted, ends=None):
             found.append(Finding("wrong", f"JUnit does not say {end.words!r} of {nodeid}", number))
         first = sum(record["nodeid"] == nodeid and record["attempt"] == 1 for record in tests)
         if first > 1:
-            found.append(Finding("lost", f"{nodeid} was asked for the first time {first} times", number))
+            found.append(Finding("lost", f"{nodeid} was selected for the first time {first} times", number))
         if planted[nodeid] and not chain.fired(number):
             found.append(Finding("wrong", f"the fault planted in {nodeid} never struck", number))
     return found + _summed_up(chain, {nodeid: end.verdict for nodeid, end in wanted.items()})

@@ -1,4 +1,4 @@
-/* Moves the clock of one process: the seconds in the file that $TORTURE_CLOCK names are added to the time of day.
+/* Moves the clock of one process: the seconds in the file that $INJECTED_CLOCK names are added to the time of day.
    Preloaded by suites.meta.chaos.host; clocks that only ever go forward stay as they are. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -14,7 +14,7 @@ static volatile int64_t *moved;
 
 __attribute__((constructor)) static void open_file(void)
 {
-    const char *name = getenv("TORTURE_CLOCK");
+    const char *name = getenv("INJECTED_CLOCK");
     int file = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
     if (file >= 0) {
         void *page = mmap(0, sizeof *moved, PROT_READ, MAP_SHARED, file, 0);

@@ -26,24 +26,25 @@ MEMORY = ("oom_killed", "memory_refused")
 SILENCE = ("deadlocks_in_native_code", "never_stops", "spins_in_native_code", "sleeps", "is_stopped")
 OUTPUT = ("floods", "floods_for_ever")
 GONE = ("closes_its_connection", "shuts_its_connection_down", "exits_without_an_answer")
-WIRE = ("words_on_the_wire", "noise_on_the_wire", "no_header_on_the_wire", "odd_array_on_the_wire",
-        "endless_array_on_the_wire", "an_answer_to_nothing", "half_a_frame_and_death", "half_a_frame_and_silence",
+ANSWERS = ("words_on_the_connection", "noise_on_the_connection", "no_header_on_the_connection",
+        "odd_array_on_the_connection",
+        "endless_array_on_the_connection", "an_answer_to_nothing", "half_a_frame_and_death", "half_a_frame_and_silence",
         "half_a_frame_and_on")  # fmt: skip
 OFFSPRING = ("leaves_a_grandchild_and_dies", "leaves_a_grandchild_and_goes_on", "leaves_a_child_and_hangs")
-OTHERS = ("raises", "kills_its_zygote")
-DEALT = (SIGNALS, MEMORY, WIRE, OFFSPRING, SILENCE, GONE, SIGNALS, OUTPUT, WIRE, OFFSPRING, OTHERS)
+OTHERS = ("raises", "kills_its_parent")
+DEALT = (SIGNALS, MEMORY, ANSWERS, OFFSPRING, SILENCE, GONE, SIGNALS, OUTPUT, ANSWERS, OFFSPRING, OTHERS)
 KINDS = {
     "worker dies by a signal": SIGNALS,
     "worker runs out of memory": MEMORY,
     "worker goes silent": SILENCE,
     "worker floods its output": OUTPUT,
     "worker lets go of its connection": GONE,
-    "worker sends what is no answer": WIRE,
+    "worker sends what is no answer": ANSWERS,
     "worker leaves processes behind": OFFSPRING,
     "worker raises an exception": ("raises",),
-    "worker kills its parent": ("kills_its_zygote",),
+    "worker kills its parent": ("kills_its_parent",),
 }
-IN_RANKS = ("sigsegv", "sigkill", "oom_killed", "deadlocks_in_native_code", "words_on_the_wire",
+IN_RANKS = ("sigsegv", "sigkill", "oom_killed", "deadlocks_in_native_code", "words_on_the_connection",
             "half_a_frame_and_on", "exits_without_an_answer", "leaves_a_grandchild_and_dies")  # fmt: skip
 
 # What befalls the run itself, and its share of all injections; every one is drawn at least once.
@@ -106,7 +107,7 @@ class Round:
 
 
 def node(cell):
-    """The node id of the test that a cell is asked."""
+    """The node id of the test that a cell is selected."""
     return nodes("generation", [cell])[0] if cell in CELLS else nodes("tp_sharding", [cell], "distributed")[0]
 
 
@@ -170,11 +171,11 @@ def _deck(faults, chance):
 def _planted(number, fault, cell, chance, rank=None):
     call = chance.randint(1, CALLS) if fault == "never_stops" or chance.random() < 0.5 else None
     if rank is not None:
-        call = None  # which questions a group is asked depends on the suite
+        call = None  # which questions a group is selected depends on the suite
     when = "after" if call else chance.choice(("first", "before", "after"))
     return Injection(number, fault, cell, when, call, once=chance.random() < 0.35, rank=rank)
 
 
 def records_of(planted):
-    """How many records the tests of a round will have: a crash or a hang is asked twice."""
+    """How many records the tests of a round will have: a crash or a hang is selected twice."""
     return sum(2 if injection and ENDS[injection.fault].verdict in AGAIN else 1 for injection in planted.values())

@@ -19,7 +19,7 @@ from suites.meta.faults.worker import MEBIBYTE, OOM_GROUP
 from suites.meta.harness.processes import running
 
 PR_SET_CHILD_SUBREAPER = 36
-ALONE = "XPU_LLM_CTS_TORTURE_ALONE"  # set where this process has a file system table of its own
+ALONE = "XPU_LLM_CTS_INJECTION_ALONE"  # set where this process has a file system table of its own
 LETTING_GO = 10.0  # seconds that the processes of a run that was ended may take to be gone
 GROUP_LIMIT = 64 * MEBIBYTE
 
@@ -115,7 +115,7 @@ class Clock:
         self._file.write_bytes(bytes(8))
         with self._file.open("r+b") as file:
             self._page = mmap.mmap(file.fileno(), 8)
-        self.environment = {"LD_PRELOAD": str(self.library), "TORTURE_CLOCK": str(self._file)}
+        self.environment = {"LD_PRELOAD": str(self.library), "INJECTED_CLOCK": str(self._file)}
 
     def back(self, seconds):
         """Move it back, by so many seconds more."""

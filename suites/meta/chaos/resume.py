@@ -131,12 +131,12 @@ class Chain:
             mine, theirs = getattr(seen, name), getattr(alone, name)
             if mine != theirs:
                 found.append(f"{name} is {mine}, undisturbed {theirs}; the end of the log:\n{seen.output[-2000:]}")
-        asked = collections.Counter(
+        selected = collections.Counter(
             record["nodeid"] for record in seen.records if record["kind"] == "test" and record["attempt"] == 1
         )
-        again = sorted(nodeid for nodeid, times in asked.items() if times != 1)
-        if again or {*asked} != {*self.selection}:
-            found.append(f"tests asked otherwise than once: {again or {*asked} ^ {*self.selection}}")
+        again = sorted(nodeid for nodeid, times in selected.items() if times != 1)
+        if again or {*selected} != {*self.selection}:
+            found.append(f"tests selected otherwise than once: {again or {*selected} ^ {*self.selection}}")
         left = [str(path) for path in (*self.temporary.iterdir(), *self.baselines.rglob("*.tmp"))]
         left += [f"/dev/shm/{name}" for name in shared_memory() - self.shared]
         if left:
@@ -153,7 +153,7 @@ def undisturbed(folder, selection=SELECTION):
     return seen, closing["seconds"], closing["journal_seconds"] / closing["seconds"]
 
 
-def prove(folder, kills, seed):
+def study(folder, kills, seed):
     """Print what was found; the number of things that are not as they should be."""
     moments, problems, chains = random.Random(seed), [], []
     alone, seconds, share = undisturbed(folder / "alone")
@@ -187,7 +187,7 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="xpu-llm-cts-proof-") as folder:
-        return int(prove(Path(folder), options.kills, options.seed) > 0)
+        return int(study(Path(folder), options.kills, options.seed) > 0)
 
 
 if __name__ == "__main__":

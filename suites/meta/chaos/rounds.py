@@ -256,7 +256,7 @@ class Injection:
                         Finding("wrong", f"{record['nodeid']} was not reported at once that its device is lost")
                     )
             if len(tests) != len(round_.planted) + 1:
-                found.append(Finding("lost", f"{len(tests)} records of {len(round_.planted)} tests, one asked twice"))
+                found.append(Finding("lost", f"{len(tests)} records of {len(round_.planted)} tests, one ran twice"))
             chain.begin()
             found += chain.finished() + after_an_orderly_end(chain)
             return _of(event, found + at_the_end(chain, round_.planted, {lost: ENDS["loses_its_device"]}))

@@ -1,4 +1,4 @@
-"""Faults of scoring that the suite's own tests plant inside a worker, in the model or in how lm-eval asks it.
+"""Faults of scoring that the suite's own tests plant inside a worker, in the model or in how lm-eval runs it.
 
 As in suites.meta.faults.model, functions take the loaded model (None where they run first) and return it, or None.
 """

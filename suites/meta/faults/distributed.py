@@ -35,7 +35,7 @@ def _sharding(change):
 
 
 def full_copies(model):
-    """Every rank keeps the whole model and asks nobody: copies that pass as tensor parallelism."""
+    """Every rank keeps the whole model and selects nobody: copies that pass as tensor parallelism."""
     _sharding(lambda whole, sharded: whole)
 
 
@@ -138,7 +138,7 @@ def inverse_frequencies_restored(model):
     assert restored, "no inverse frequencies found"
 
 
-def phi3_mended(model):
+def phi3_fixed(model):
     """A rank's own number of heads in Phi-3's configuration, by which it cuts its fused projection; and its rope."""
     model.config.num_attention_heads //= int(os.environ["WORLD_SIZE"])
     model.config.num_key_value_heads //= int(os.environ["WORLD_SIZE"])

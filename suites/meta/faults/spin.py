@@ -44,8 +44,8 @@ def step_of(service, request):
     """Kernel seconds of a decode step, and how many kernels each has; nothing planted. An operation of the worker."""
     state["cycles"] = 0
     loaded = service.models["candidate"]
-    asked = {name: request[name] for name in ("prompt", "new_tokens", "beams", "batch")}
-    stamps = [measure.timed_generate(loaded, **asked, device_time=True)["device"] for _ in range(2)]
+    selected = {name: request[name] for name in ("prompt", "new_tokens", "beams", "batch")}
+    stamps = [measure.timed_generate(loaded, **selected, device_time=True)["device"] for _ in range(2)]
     return float(np.median(np.diff(stamps, axis=1)))
 
 

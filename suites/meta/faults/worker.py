@@ -234,28 +234,28 @@ def exits_without_an_answer(model, again):
 
 
 @fault
-def words_on_the_wire(model, again):
+def words_on_the_connection(model, again):
     """What a library writes to a descriptor that is not its own."""
     _connection().sendall(b"Loading checkpoint shards: 100%|##########| 2/2\n" * 40)
 
 
 @fault
-def noise_on_the_wire(model, again):
+def noise_on_the_connection(model, again):
     _say(bytes(range(256)))
 
 
 @fault
-def no_header_on_the_wire(model, again):
+def no_header_on_the_connection(model, again):
     _say([1, 2, 3])
 
 
 @fault
-def odd_array_on_the_wire(model, again):
+def odd_array_on_the_connection(model, again):
     _say({"message": {}, "arrays": [["logits", "no such type", [2]]]})
 
 
 @fault
-def endless_array_on_the_wire(model, again):
+def endless_array_on_the_connection(model, again):
     _say({"message": {}, "arrays": [["logits", "<f4", [2**45]]]})
 
 
@@ -322,7 +322,7 @@ def raises(model, again):
 
 
 @fault
-def kills_its_zygote(model, again):
+def kills_its_parent(model, again):
     """As the OOM killer may: it looks for the biggest, and knows nothing of who is whose parent."""
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(FOREVER)

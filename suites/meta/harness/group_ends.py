@@ -1,7 +1,7 @@
 """A pytest plugin for inner runs: what became of every group of ranks that a test used, as properties of the test.
 
 `left`: processes of ended groups that still run. `went_on_after`: seconds from the moment a group was being ended to
-the end of its test. Each test is asked once, hangs or not: what a second attempt is for is asked by test_attempts.
+the end of its test. Each test runs once, hangs or not: second attempts are tested in runs/test_retry.py.
 """
 
 import time

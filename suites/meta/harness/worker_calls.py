@@ -1,4 +1,4 @@
-"""What test_worker asks a worker to do to itself. Runs inside the worker: `service` is its Service."""
+"""What test_worker selects a worker to do to itself. Runs inside the worker: `service` is its Service."""
 
 import os
 import signal

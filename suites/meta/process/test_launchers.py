@@ -20,7 +20,7 @@ from suites.meta.harness.inner import ROOT
 from suites.meta.harness.processes import of_the_suite, running
 
 CALLS = "suites.meta.harness.worker_calls:"
-LIGHT = ("@fixtures.engine.service",)  # in place of a stack: what is asked here is the launcher's work
+LIGHT = ("@fixtures.engine.service",)  # in place of a stack: what is selected here is the launcher's work
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def worker_of(group):
     )
 
 
-def ask(worker, function, deadline=60, **arguments):
+def call(worker, function, deadline=60, **arguments):
     reply = worker.call("call", deadline, function=CALLS + function, **arguments)
     return [message["result"] for message in reply.message["ranks"]]
 
@@ -121,11 +121,11 @@ def test_ranks_of_one_host_talk_on_loopback():
 def test_every_launcher_brings_its_ranks(start, launcher):
     group = start(launcher)
     worker = worker_of(group)
-    assert [answer["rank"] for answer in ask(worker, "where")] == ["0", "1"]
+    assert [answer["rank"] for answer in call(worker, "where")] == ["0", "1"]
     assert [fork_server.pid for fork_server in group.fork_servers] == [parent(rank.pid) for rank in worker.ranks]
     names = ["LOCAL_SIZE", "WORLD_SIZE", "TORCH_LLM_ALLREDUCE", launchers.TOKEN]
     expected = {"LOCAL_SIZE": "2", "WORLD_SIZE": "2", "TORCH_LLM_ALLREDUCE": None, launchers.TOKEN: None}
-    assert ask(worker, "environment", names=names) == [expected] * 2
+    assert call(worker, "environment", names=names) == [expected] * 2
     worker.close()
 
 
@@ -134,10 +134,10 @@ def test_ranks_of_a_hostfile_meet_over_tcp(start, tmp_path):
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost:2\n")
     worker = worker_of(start("mpirun", hostfile=str(hosts)))
-    assert [answer["rank"] for answer in ask(worker, "where")] == ["0", "1"]
+    assert [answer["rank"] for answer in call(worker, "where")] == ["0", "1"]
     since = time.monotonic()
     with pytest.raises(WorkerEnded) as caught:
-        ask(worker, "one_rank", rank=1, then="wait")
+        call(worker, "one_rank", rank=1, then="wait")
     assert caught.value.termination.sentence() == "CRASHED(rank 1: SIGKILL)"
     assert time.monotonic() - since < 8
 
@@ -146,13 +146,13 @@ def test_a_dead_rank_leaves_its_launcher_to_the_next_group(start):
     group = start("torchrun")
     first = worker_of(group)
     with pytest.raises(WorkerEnded) as caught:
-        ask(first, "one_rank", rank=1, then="wait")
+        call(first, "one_rank", rank=1, then="wait")
     assert caught.value.termination.sentence() == "CRASHED(rank 1: SIGKILL)"
     assert gone([rank.pid for rank in first.ranks], 0)
     since = time.monotonic()
     second = worker_of(group)
     assert time.monotonic() - since < 10
-    assert [answer["rank"] for answer in ask(second, "where")] == ["0", "1"]
+    assert [answer["rank"] for answer in call(second, "where")] == ["0", "1"]
     second.close()
 
 
@@ -163,7 +163,7 @@ def test_a_killed_launcher_takes_its_ranks_along(start):
     os.kill(group.process.pid, signal.SIGKILL)
     group.process.wait()
     with pytest.raises(WorkerEnded):
-        ask(worker, "sleep", seconds=60)
+        call(worker, "sleep", seconds=60)
     assert not group.alive
     assert gone(of_the_suite() - before)
 
@@ -184,7 +184,7 @@ def test_nothing_outlives_a_suite_that_was_killed():
 def test_a_launcher_that_starts_fewer_ranks_is_one_sentence(start, monkeypatch):
     honest = launchers.LAUNCHERS["torchrun"]
     monkeypatch.setitem(launchers.LAUNCHERS, "torchrun", lambda python, ranks, *rest: honest(python, 1, *rest))
-    with pytest.raises(ForkServerFailed, match=r"torchrun was asked for 2 ranks and started rank 0 of 1; look for"):
+    with pytest.raises(ForkServerFailed, match=r"torchrun was selected for 2 ranks and started rank 0 of 1; look for"):
         start("torchrun").meet()
 
 

@@ -71,8 +71,8 @@ def test_a_worker_has_no_secret(environment):
     try:
         worker = Worker(fork_server)
         names = [*SECRETS, "HF_HUB_DISABLE_IMPLICIT_TOKEN"]
-        asked = dict(function="suites.meta.harness.worker_calls:environment", names=names)
-        found = worker.call("call", 60, **asked).message["result"]
+        selected = dict(function="suites.meta.harness.worker_calls:environment", names=names)
+        found = worker.call("call", 60, **selected).message["result"]
         worker.close()
     finally:
         fork_server.close()

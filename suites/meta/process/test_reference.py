@@ -27,13 +27,13 @@ def test_a_precision_that_breaks_is_reported_to_whoever_asked_for_it(reference):
 def test_calls_queued_on_a_kept_greedy_run_force_its_tokens(reference):
     """The fp32 model traced under its own greedy tokens gives the logits it chose them by."""
     reference.begin()
-    reference._ask("again", "trace", name="fp32", runs=reference.runs, forced_by="fp32")
+    reference._submit("again", "trace", name="fp32", runs=reference.runs, forced_by="fp32")
     _, logits = reference.greedy()
     assert (reference._until("again").arrays["logits"] == logits).all()
 
 
 def test_an_end_concerns_everybody(reference):
-    reference._ask("end", "call", function="suites.meta.harness.worker_calls:exit_with", code=3)
+    reference._submit("end", "call", function="suites.meta.harness.worker_calls:exit_with", code=3)
     with pytest.raises(ReferenceFailed, match="exit 3 without an answer"):
         reference.settle()
     assert not reference.worker.alive

@@ -44,14 +44,14 @@ def group(fork_server):
     group.close()
 
 
-def ask(worker, function, deadline=30, **arguments):
+def call(worker, function, deadline=30, **arguments):
     return worker.call("call", deadline, function=CALLS + function, **arguments).message["result"]
 
 
 def termination(worker, function, deadline=30, **arguments):
     pids = [rank.pid for rank in worker.ranks]
     with pytest.raises(WorkerEnded) as caught:
-        ask(worker, function, deadline, **arguments)
+        call(worker, function, deadline, **arguments)
     assert not any(map(running, pids)), "a worker that ended must leave no process behind"
     return caught.value.termination
 
@@ -88,7 +88,7 @@ def test_the_last_words_are_kept(worker):
 
 def test_memory_that_runs_out_is_oom(worker):
     with pytest.raises(WorkerEnded) as caught:
-        ask(worker, "raise_error", kind="MemoryError", text="cannot allocate 3 GiB")
+        call(worker, "raise_error", kind="MemoryError", text="cannot allocate 3 GiB")
     assert caught.value.termination.verdict == "OOM"
 
 
@@ -110,30 +110,30 @@ def test_a_sigkill_by_the_kernels_oom_killer_is_oom():
 
 def test_an_exception_is_an_answer_and_the_worker_lives_on(worker):
     with pytest.raises(RecipeError, match="RuntimeError: planted") as caught:
-        ask(worker, "raise_error", kind="RuntimeError", text="planted")
+        call(worker, "raise_error", kind="RuntimeError", text="planted")
     assert any("raise_error" in frame for frame in caught.value.frames)
-    assert ask(worker, "echo", value=[1, "two"]) == [1, "two"]
+    assert call(worker, "echo", value=[1, "two"]) == [1, "two"]
 
 
 def test_a_flood_of_output_blocks_nobody(worker):
-    assert ask(worker, "flood", mebibytes=64) == 64
+    assert call(worker, "flood", mebibytes=64) == 64
 
 
 def test_of_a_flood_only_the_last_words_are_kept(worker):
-    ask(worker, "flood", mebibytes=64)
+    call(worker, "flood", mebibytes=64)
     assert len(worker.ranks[0].log.last()) == KEPT
     assert "goodbye" in termination(worker, "speak_then_die", words="\ngoodbye").tail
 
 
 @pytest.mark.parametrize(("fault", "words"), [
-    ("words_on_the_wire", "announced a header of"),
-    ("noise_on_the_wire", "what is no message"),
-    ("no_header_on_the_wire", "what is no message"),
-    ("odd_array_on_the_wire", "what is no message"),
-    ("endless_array_on_the_wire", "what is no message"),
+    ("words_on_the_connection", "announced a header of"),
+    ("noise_on_the_connection", "what is no message"),
+    ("no_header_on_the_connection", "what is no message"),
+    ("odd_array_on_the_connection", "what is no message"),
+    ("endless_array_on_the_connection", "what is no message"),
     ("half_a_frame_and_on", "what is no message"),
     ("half_a_frame_and_death", "SIGSEGV"),
-    ("an_answer_to_nothing", "it answered what it was not asked"),
+    ("an_answer_to_nothing", "it answered what it was not selected"),
     ("closes_its_connection", "closed its connection without an answer and went on"),
 ])  # fmt: skip
 def test_what_is_no_answer_is_a_crash_and_not_waited_for(worker, fault, words):
@@ -150,7 +150,7 @@ def test_an_end_is_seen_though_a_grandchild_holds_the_connection(worker):
 def test_no_grandchild_outlives_its_worker(end):
     fork_server = ForkServer(["@fixtures.engine.service"])
     worker = Worker(fork_server)
-    child = ask(worker, "leave_a_child")
+    child = call(worker, "leave_a_child")
     assert running(child)
     if end == "worker":
         worker.close()
@@ -196,19 +196,19 @@ def test_the_next_worker_starts_after_a_crash(fork_server):
         first = Worker(fork_server)
         termination(first, "end_by", number=int(signal.SIGSEGV))
         second = Worker(fork_server)
-        assert ask(second, "echo", value="here") == "here"
+        assert call(second, "echo", value="here") == "here"
         second.close()
 
 
 def test_stock_workers_never_import_ipex(worker):
-    assert ask(worker, "where")["ipex"] is False
+    assert call(worker, "where")["ipex"] is False
 
 
 def test_workers_do_not_share_state(fork_server):
     pids = set()
     for _ in range(2):
         worker = Worker(fork_server)
-        pids.add(ask(worker, "where")["pid"])
+        pids.add(call(worker, "where")["pid"])
         worker.close()
     assert len(pids) == 2
 
@@ -245,10 +245,10 @@ def test_an_error_on_one_rank_ends_a_group_that_waits_for_it(group, monkeypatch)
     monkeypatch.setattr(pool, "GRACE", 1.0)
     pids = [rank.pid for rank in group.ranks]
     with pytest.raises(RecipeError, match="only here"):
-        ask(group, "one_rank_raises", deadline=60, rank=2)
+        call(group, "one_rank_raises", deadline=60, rank=2)
     assert not any(map(running, pids))
     with pytest.raises(WorkerEnded):
-        ask(group, "echo", value=1)
+        call(group, "echo", value=1)
 
 
 def test_what_killed_ranks_leave_in_shared_memory_is_removed(fork_server):
@@ -266,12 +266,12 @@ def test_what_killed_ranks_leave_in_shared_memory_is_removed(fork_server):
 
 def test_ranks_get_what_the_cpu_backend_needs(group):
     names = ["LOCAL_SIZE", "WORLD_SIZE", "MASTER_ADDR", "TORCH_LLM_ALLREDUCE"]
-    assert ask(group, "environment", names=names) == {
+    assert call(group, "environment", names=names) == {
         "LOCAL_SIZE": "3", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "TORCH_LLM_ALLREDUCE": None,
     }  # fmt: skip
 
 
-# -- fork servers and the wire ----
+# -- fork servers and the protocol ----
 
 
 def test_a_stack_that_cannot_be_imported_is_one_sentence():
@@ -289,7 +289,7 @@ def test_a_missing_interpreter_is_one_sentence():
 def test_workers_die_with_their_fork_server(fork_server):
     doomed = ForkServer(["@fixtures.engine.service"])
     worker = Worker(doomed)
-    pid = ask(worker, "where")["pid"]
+    pid = call(worker, "where")["pid"]
     os.kill(doomed.process.pid, signal.SIGKILL)
     doomed.process.wait()
     assert gone(pid)
@@ -346,7 +346,7 @@ def test_start_of_an_isolated_worker(fork_server, benchmark):
 
     def start():
         worker = Worker(fork_server)
-        answer = ask(worker, "where")
+        answer = call(worker, "where")
         worker.close()
         return answer
 

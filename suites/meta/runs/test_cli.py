@@ -60,8 +60,8 @@ def test_the_matrix_is_printed_with_sources_and_contradictions(tmp_path):
 
 
 def test_a_forked_run_says_and_ends_as_a_fresh_one(tmp_path):
-    asked = [*CELLS, "--threads", "-1"]
-    fresh, forked = run_suite(tmp_path, *asked), fork_suite(tmp_path, *asked)
+    selected = [*CELLS, "--threads", "-1"]
+    fresh, forked = run_suite(tmp_path, *selected), fork_suite(tmp_path, *selected)
     assert fresh.status == forked.status == 4
     assert fresh.output == forked.output
 

@@ -47,7 +47,7 @@ def test_cost_of_collecting(request, benchmark, tmp_path, nothing, large_matrix,
         arguments = ["--platform", "all", "--matrix-data", str(large_matrix), *LIST, CELLS[0]]
         cwd, cells = ROOT, len(large.all_cells())
         assert cells > 10_000
-    rounds = 3 if request.config.getoption("benchmark_only") else 1  # `make bench` is asked what it costs
+    rounds = 3 if request.config.getoption("benchmark_only") else 1  # `make benchmarks` measures the cost
     run = benchmark.pedantic(run_suite, args=(tmp_path, *arguments), kwargs={"cwd": cwd}, rounds=rounds)
     assert run.status in (0, 5)
     assert run.output.count("test_generation[") == cells

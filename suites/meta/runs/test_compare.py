@@ -36,7 +36,7 @@ def accepting(tmp_path_factory):
 def comparing(accepting, tmp_path_factory):
     """The run that compared, after one value was made unreachable, one deleted and one given to another machine.
 
-    It also asks for a generation, whose baselines are torn.
+    It also selects for a generation, whose baselines are torn.
     """
     folder, _, _ = accepting
     path = accepted_file(folder)

@@ -2,7 +2,7 @@
 
 import ast
 
-from fixtures.contract.suites import askable, checks_of, contract, questions
+from fixtures.contract.suites import applicable, checks_of, contract, questions
 from fixtures.matrix import load_matrix
 from fixtures.results.reading import SUITES
 from suites.meta.harness.inner import ROOT, run_suite
@@ -26,9 +26,9 @@ def test_every_suite_that_keeps_records_is_a_question():
 
 def test_all_that_may_be_asked_is_more_than_the_contract():
     cells = load_matrix().cells(["cpu"])
-    asked = {(q.suite, cell.id) for q, cell in contract(cells, lambda _: False).values()}
-    assert asked < set(askable(cells))
-    assert ("accuracy", "opt-30b-fp32-cpu-single") in set(askable(cells)) - asked
+    selected = {(q.suite, cell.id) for q, cell in contract(cells, lambda _: False).values()}
+    assert selected < set(applicable(cells))
+    assert ("accuracy", "opt-30b-fp32-cpu-single") in set(applicable(cells)) - selected
 
 
 def names_in_checks():

@@ -134,7 +134,7 @@ def resumed(qualified, matrix, tmp_path):
     def run(change, *options):
         shutil.copy(folder / "journal.jsonl", tmp_path)
         doctored(tmp_path, change)
-        asked = [
+        selected = [
             f"--baselines={folder / 'baselines'}",
             *BREAK,
             "-p",
@@ -142,7 +142,7 @@ def resumed(qualified, matrix, tmp_path):
             "--resume",
             *options,
         ]
-        return gate(tmp_path, matrix, *asked)
+        return gate(tmp_path, matrix, *selected)
 
     return run
 
@@ -238,15 +238,15 @@ def test_the_gate_names_every_cell_without_an_answer_and_the_hint(spoiled):
     assert line.endswith("; 3 FAIL, 2 NO_BASELINE, 1 DESELECTED, 1 STALE_WAIVER")
 
 
-@pytest.mark.parametrize(("narrowed", "asked"), [
+@pytest.mark.parametrize(("narrowed", "selected"), [
     (["-k", "qwen3"], 3),
     (["suites/test_latency.py", "-m", "qwen"], 1),
     ([f"suites/test_generation.py::{generation(UNSUPPORTED)}"], 1),
 ])  # fmt: skip
-def test_a_partial_run_that_is_allowed_qualifies_nothing(tmp_path, matrix, narrowed, asked):
+def test_a_partial_run_that_is_allowed_qualifies_nothing(tmp_path, matrix, narrowed, selected):
     run = gate(tmp_path, matrix, *narrowed, "--allow-partial")
     assert run.status == 0, run.output
-    assert f"NOT A QUALIFICATION (partial: {asked} of 9 cells" in run.output
+    assert f"NOT A QUALIFICATION (partial: {selected} of 9 cells" in run.output
     assert list(read_journal(tmp_path / "journal.jsonl"))[-2]["gate"] == "NOT A QUALIFICATION"
 
 
@@ -255,7 +255,7 @@ def test_a_partial_run_fails_unless_it_is_allowed(tmp_path, matrix):
     assert run.status == 1
     assert "NOT QUALIFIED: 0 of 9 claimed cells" in run.output
     found = causes(run)
-    assert found.pop(latency(UNSUPPORTED)) == "NARROWED", "a grid of fewer rounds asks less"
+    assert found.pop(latency(UNSUPPORTED)) == "NARROWED", "a grid of fewer rounds selects less"
     assert found.pop(latency(SOUND)) == found.pop(latency(BROKEN)) == "DESELECTED"
     assert set(found.values()) == {"NOT ASKED"}
 
@@ -270,7 +270,7 @@ def test_a_run_that_stops_early_fails_the_gate(tmp_path, matrix):
 def test_what_a_qualification_consists_of_is_reported_beforehand(tmp_path):
     run = run_suite(tmp_path, "--gate", "--platform=cpu", "--weights=miniature", "--collect-only", "-q")
     assert run.status == 0
-    assert "accuracy         5, of which this run would ask 0" in run.output
+    assert "accuracy         5, of which this run would select 0" in run.output
     assert "suites/meta" not in run.output
 
 

@@ -47,7 +47,7 @@ LM_EVAL = (
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Where the answers of sound cells stay, as an interrupted run's do: they are asked once for all tests."""
+    """Where the answers of sound cells stay, as an interrupted run's do: they are selected once for all tests."""
     return tmp_path_factory.mktemp("kept")
 
 
@@ -63,12 +63,12 @@ def questions(folder, names=None, data=None, limit=LIMIT):
     return Questions(tuple(chosen(names or (fallback,), fallback, fallback, data, None)), limit, folder)
 
 
-def failing(runtime, cell, asked, fault=None):
+def failing(runtime, cell, selected, fault=None):
     """The checks that fail for a cell with a planted `fault` (when, name), and its lines."""
     if fault:
         runtime.settings.faults[cell.id] = {f"fault_{fault[0]}": f"suites.meta.faults.accuracy:{fault[1]}"}
     try:
-        lines = check_accuracy(measure_accuracy(runtime, cell, asked), tolerances())
+        lines = check_accuracy(measure_accuracy(runtime, cell, selected), tolerances())
     finally:
         runtime.settings.faults.clear()
         runtime.forget_candidate(cell)
@@ -98,7 +98,7 @@ def test_a_task_that_gives_its_answers_away_hits_the_ceiling(runtime, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_where_it_was(runtime, tmp_path, eight_at_a_time):
-    asked = questions(tmp_path / "unfinished", limit=24)
+    selected = questions(tmp_path / "unfinished", limit=24)
     chunks = []
 
     def interrupt(text):
@@ -108,7 +108,7 @@ def test_an_interrupted_run_goes_on_where_it_was(runtime, tmp_path, eight_at_a_t
 
     runtime.announce = interrupt
     with pytest.raises(KeyboardInterrupt):
-        measure_accuracy(runtime, MINE, asked)
+        measure_accuracy(runtime, MINE, selected)
     # What was scored is not scored again: a value changed on disk comes back.
     kept = next((tmp_path / "unfinished").iterdir())
     records = [json.loads(line) for line in kept.read_text().splitlines()]
@@ -117,7 +117,7 @@ def test_an_interrupted_run_goes_on_where_it_was(runtime, tmp_path, eight_at_a_t
     kept.write_text("".join(json.dumps(record) + "\n" for record in records) + '{"document": 16, "dig')
     chunks.clear()
     runtime.announce = chunks.append
-    mine, _ = measure_accuracy(runtime, MINE, asked).tasks[TASK]
+    mine, _ = measure_accuracy(runtime, MINE, selected).tasks[TASK]
     assert mine.records[0]["loglik"] == -777.0
     assert [text for text in chunks if text.startswith(MINE.id)] == [
         f"{MINE.id}: 16 of 24 documents of xpu_llm_cts_cloze"
@@ -151,8 +151,8 @@ def test_a_reference_that_does_not_fit_is_replaced_by_its_accepted_scores(runtim
 
 
 def test_solved_examples_do_not_depend_on_what_was_asked_before(runtime, tmp_path, kept, eight_at_a_time):
-    asked = Questions(tuple(chosen((TASK,), TASK, TASK, None, 1)), 12, tmp_path)  # two questions of each side
-    measured = measure_accuracy(runtime, MINE, asked)
+    selected = Questions(tuple(chosen((TASK,), TASK, TASK, None, 1)), 12, tmp_path)  # two questions of each side
+    measured = measure_accuracy(runtime, MINE, selected)
     mine, theirs = measured.tasks[TASK]
     others = theirs, *measured.stock.values()  # stock in the cell's own precision, where that is not the reference's
     assert {scores.digest for scores in others} == {mine.digest}

@@ -38,7 +38,7 @@ class Fault:
     environment: dict = dataclasses.field(default_factory=dict)
 
 
-CALLS = ("python_calls",)  # an operation that Python asks for is a call, too
+CALLS = ("python_calls",)  # an operation that Python selects for is a call, too
 FAULTS = {
     "one_copy_more": Fault(GRAPH, {}, "operations", ("decode 1: operation", "clone i64[1,1]", OF_COPIES), CALLS),
     "linear_in_fp32": Fault(
@@ -99,7 +99,7 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
+def tracer(tmp_path_factory):
     """(candidate by a cell's name and how it is loaded, accepted traces of sound ones by the same): made once."""
     runtime = Runtime(Settings())
     cells = {cell.id: cell for cell in load_matrix().cells(["cpu"])}
@@ -145,13 +145,13 @@ def marks(fault):
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(FAULTS[name])) for name in FAULTS])
-def test_a_planted_fault_is_named(bench, name):
+def test_a_planted_fault_is_named(tracer, name):
     fault = FAULTS[name]
     function = name if fault.function is None else fault.function
     planted = {f"fault_{fault.when}": f"suites.meta.faults.dispatch:{function}"} if function else {}
-    accepted = bench.sound(fault.cell, fault.how)
-    trace = bench.traced(fault.cell, fault.how, environment=fault.environment, **planted)
-    lines = {line.check: line for line in check_dispatch(Dispatch(bench.cells[fault.cell], trace), accepted)}
+    accepted = tracer.sound(fault.cell, fault.how)
+    trace = tracer.traced(fault.cell, fault.how, environment=fault.environment, **planted)
+    lines = {line.check: line for line in check_dispatch(Dispatch(tracer.cells[fault.cell], trace), accepted)}
     print("\n".join(map(str, lines.values())))
     assert lines[fault.check].verdict == "FAIL", lines[fault.check]
     for words in fault.said:
@@ -161,14 +161,14 @@ def test_a_planted_fault_is_named(bench, name):
 
 
 @pytest.mark.parametrize("name", [pytest.param(GRAPH), pytest.param(INT4), pytest.param(RANKS, marks=needs_bf16)])
-def test_a_sound_model_in_another_process_differs_in_nothing(bench, name):
-    accepted = bench.sound(name, {})
-    candidate = bench.load(name, {})
+def test_a_sound_model_in_another_process_differs_in_nothing(tracer, name):
+    accepted = tracer.sound(name, {})
+    candidate = tracer.load(name, {})
     try:
-        assert difference_from(accepted, bench.runtime, candidate, BEAMS) is None
+        assert difference_from(accepted, tracer.runtime, candidate, BEAMS) is None
         prompts = [list(range(5, 77)), list(range(9, 81))]
-        candidate.ask("greedy", runs=[{"prompts": prompts, "cache": "dynamic"}], new_tokens=9)
-        candidate.ask("beams", prompts=prompts[:1], new_tokens=5, beams=2)
-        assert difference_from(accepted, bench.runtime, candidate, BEAMS) is None, "what ran before must not matter"
+        candidate.call("greedy", runs=[{"prompts": prompts, "cache": "dynamic"}], new_tokens=9)
+        candidate.call("beams", prompts=prompts[:1], new_tokens=5, beams=2)
+        assert difference_from(accepted, tracer.runtime, candidate, BEAMS) is None, "what ran before must not matter"
     finally:
         candidate.close()

@@ -26,11 +26,11 @@ PLANTED = {
 }
 SOUND = [("tp_sharding", "qwen3-4b"), ("tp_torchrun", "opt-6.7b")]  # run after all of them
 # With the cause of a waived finding fixed, the waived checks hold.
-MENDED = {
+FIXED = {
     ("tp_plain", "mistral-7b"): ("after", "inverse_frequencies_restored", "autotp-rope-in-half-precision"),
-    ("tp_plain", "phi-3-mini-4k"): ("after", "phi3_mended", "autotp-phi3-head-count"),
+    ("tp_plain", "phi-3-mini-4k"): ("after", "phi3_fixed", "autotp-phi3-head-count"),
 }
-ALL = [*PLANTED, *MENDED, *SOUND]
+ALL = [*PLANTED, *FIXED, *SOUND]
 
 
 def cell(model):
@@ -46,7 +46,7 @@ def name_of(test):
 def run(tmp_path_factory):
     plants = [
         plant(cell(model), when, f"distributed_faults.{fault}")
-        for (_, model), (when, fault, *_) in {**PLANTED, **MENDED}.items()
+        for (_, model), (when, fault, *_) in {**PLANTED, **FIXED}.items()
     ]
     plugins = ("-p", "suites.meta.harness.planting", "-p", "suites.meta.harness.group_ends")
     tests = [node for suite, model in ALL for node in nodes(suite, [cell(model)], "distributed")]
@@ -77,9 +77,9 @@ def test_a_sound_group_passes_after_all_of_them(run, test):
     assert run.verdict(name_of(test)) == "PASS"
 
 
-@pytest.mark.parametrize("test", MENDED, ids=lambda test: "-".join(test))
+@pytest.mark.parametrize("test", FIXED, ids=lambda test: "-".join(test))
 def test_a_waived_finding_is_gone_with_its_cause(run, test):
-    *_, waiver = MENDED[test]
+    *_, waiver = FIXED[test]
     assert run.verdict(name_of(test)) == "STALE_WAIVER", run.tests[name_of(test)][2]
     assert waiver in run.tests[name_of(test)][2]
 

@@ -47,8 +47,8 @@ test_name.__test__ = False
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     plants = [plant(cell(model), when, fault) for model, (when, fault, *_) in {**STACK, **DISK}.items()]
-    asked = [("int4_run", STACK), ("int4_reload", DISK), ("int4_save", [UNQUANTISED])]
-    cells = [node for suite, models in asked for node in nodes(suite, map(cell, models), "quantization")]
+    selected = [("int4_run", STACK), ("int4_reload", DISK), ("int4_save", [UNQUANTISED])]
+    cells = [node for suite, models in selected for node in nodes(suite, map(cell, models), "quantization")]
     return run_suite(tmp_path_factory.mktemp("int4"), "-p", "suites.meta.harness.planting", *plants, *cells)
 
 

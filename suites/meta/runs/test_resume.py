@@ -92,7 +92,7 @@ def test_replayed_verdicts_count_and_start_no_worker(folder):
     assert run.tests[latency(FAILED)][:2] == ("FAIL", "failure")
     assert run.tests[latency(UNTIMED)][:2] == ("INCONCLUSIVE", "skipped")
     assert "finished" in run.property(latency(UNTIMED), "from_journal")
-    assert "which came to its end: without --resume they would be asked anew" in run.output
+    assert "which came to its end: without --resume they would be run anew" in run.output
     assert f"{latency(FAILED)} FAIL (journal)" in run.output
     after = (folder / "journal.jsonl").read_text()
     assert after.startswith(before), "a journal is only ever added to"
@@ -162,7 +162,7 @@ def test_what_was_waived_until_yesterday_runs_again(folder):
 
 
 @pytest.mark.parametrize(("options", "environment", "words"), [
-    (["--resume", "--lf"], {}, "--lf asks again what failed, and --resume takes it from the journal"),
+    (["--resume", "--lf"], {}, "--lf selects again what failed, and --resume takes it from the journal"),
     (["--resume"], {"PYTEST_XDIST_WORKER": "gw0"}, "leave out xdist's -n"),
     (["--resume=anyway", "--gate"], {}, "--resume=anyway takes verdicts of others"),
 ])  # fmt: skip

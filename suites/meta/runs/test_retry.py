@@ -31,8 +31,8 @@ def run(tmp_path_factory):
     """(the run, its journal's tests by cell in the order of their attempts)."""
     folder = tmp_path_factory.mktemp("run")
     plants = [plant(cell, "before", fault) for cell, fault in PLANTED.items()]
-    asked = ["-p", "suites.meta.harness.planting", *plants, PROBE, *nodes("generation", CELLS)]
-    run = run_suite(folder, *asked)
+    selected = ["-p", "suites.meta.harness.planting", *plants, PROBE, *nodes("generation", CELLS)]
+    run = run_suite(folder, *selected)
     records = [json.loads(row) for row in (folder / "journal.jsonl").read_text().splitlines()]
     tests = [record for record in records if record["kind"] == "test"]
     return run, {cell: [record for record in tests if record["cell"] == cell] for cell in CELLS}

@@ -63,7 +63,7 @@ def main(cell_id, pairs=20):
                     alone = candidate.worker.call("call", candidate.deadline, **plain).message["result"]
                     continue
                 start = time.perf_counter()
-                timed = candidate.ask("timed", **ask).message
+                timed = candidate.call("timed", **ask).message
                 seen = time.perf_counter() - start  # by this process: what the protocol adds is not in `timed`
             rows += [(timed, alone, seen)] if number >= WARMUP else []
         timed, alone, seen = zip(*rows, strict=True)

@@ -1,4 +1,4 @@
-"""The judge of sharded cells on made-up measurements: what each check catches, and what it lets through."""
+"""Checks of sharded cells on made-up measurements: what each check catches, and what it lets through."""
 
 import collections
 import types

@@ -1,4 +1,4 @@
-"""The judge against planted numbers: every check holds on a sound run and fails on the fault it is for."""
+"""Checks against planted numbers: every check holds on a sound run and fails on the fault it is for."""
 
 import datetime
 import types

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fixtures.checks import host_state as judge
+from fixtures.checks import host_state as checks
 from fixtures.system import host_state
 
 BOUND = {"foreign_load": 0.1, "steal": 0.02, "clock_jump": 0.05, "device_normal": ["gpu_idle", "sw_power_cap"]}
@@ -70,7 +70,7 @@ def quiet(tmp_path):
 
 
 def line(snapshots, bound=BOUND):
-    (reported,) = judge.check_host_state(*snapshots, bound)
+    (reported,) = checks.check_host_state(*snapshots, bound)
     assert reported.check == "host_state"
     return reported
 
@@ -209,7 +209,7 @@ def test_what_lies_within_the_limits_is_no_cause(quiet):
 
 def test_a_worker_that_is_gone_makes_its_seconds_foreign(quiet):
     quiet[1]["processes"][str(PID)] = None
-    assert judge.foreign_load(*quiet) == pytest.approx(0.7)
+    assert checks.foreign_load(*quiet) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(("key", "words"), [
@@ -280,7 +280,7 @@ def smi(tmp_path, monkeypatch):
     return write
 
 
-ANSWERS = """echo "$@" >> "$0.asked"
+ANSWERS = """echo "$@" >> "$0.selected"
 case "$1" in
   --query-gpu=*) echo "0, 0x0000000000000041, 345 MHz, 8, 16"; echo "1, [N/A], [N/A], [N/A], [N/A]" ;;
   *) echo 17; echo 17; echo 18; echo "[Insufficient Permissions]" ;;
@@ -294,8 +294,8 @@ def test_the_devices_are_read_from_the_made_up_program(smi, tmp_path):
     known = {"reasons": 0x41, "sm_clock": 345_000_000, "link": [8, 16]}
     silent = {"reasons": None, "sm_clock": None, "link": [None, None]}
     assert seen == {"devices": {"0": known, "1": silent}, "pids": [17, 18], "strangers": [18]}
-    assert all("--format=csv,noheader --id=0,1" in asked for asked in open(tmp_path / "bin/nvidia-smi.asked"))
-    assert judge.reasons_of(0x41) == ["gpu_idle", "hw_thermal_slowdown"]
+    assert all("--format=csv,noheader --id=0,1" in selected for selected in open(tmp_path / "bin/nvidia-smi.selected"))
+    assert checks.reasons_of(0x41) == ["gpu_idle", "hw_thermal_slowdown"]
 
 
 def test_a_narrow_link_disturbs_and_a_full_one_does_not(quiet):
@@ -336,8 +336,8 @@ def test_a_busy_loop_of_another_process_is_foreign_load_and_one_of_ours_is_not()
         child.kill()
         child.communicate()
     foreign, ours = zip(*snapshots, strict=True)
-    load, rest = judge.foreign_load(*foreign), judge.foreign_load(*ours)
-    used = judge.own_seconds(*ours) - judge.own_seconds(*foreign)
+    load, rest = checks.foreign_load(*foreign), checks.foreign_load(*ours)
+    used = checks.own_seconds(*ours) - checks.own_seconds(*foreign)
     assert used > 0.2  # of a core, however busy this machine is otherwise
     assert load - rest == pytest.approx(used, abs=0.15)
     bound = BOUND | {"foreign_load": (load + max(rest, 0)) / 2}  # whatever others did in that second is in both
@@ -350,14 +350,14 @@ def test_what_children_used_is_ours_once_they_were_waited_for():
     burn = "import time\nuntil = time.process_time() + 0.4\nwhile time.process_time() < until: pass"
     with host_state.watched() as readings:
         subprocess.run([sys.executable, "-c", burn], check=True)
-    assert judge.own_seconds(*readings) > 0.4
+    assert checks.own_seconds(*readings) > 0.4
 
 
 def test_what_disturbed_the_machine_is_one_sentence(quiet):
     busy = quiet[0], copy.deepcopy(quiet[1])
     busy[1]["cpu"]["busy"] += 10
-    assert judge.disturbance(*quiet, BOUND) == ""
-    assert judge.disturbance(*busy, BOUND).startswith("foreign load of")
+    assert checks.disturbance(*quiet, BOUND) == ""
+    assert checks.disturbance(*busy, BOUND).startswith("foreign load of")
 
 
 @pytest.mark.parametrize("device_type", ["cuda", "xpu"])
@@ -370,9 +370,9 @@ def test_the_state_of_accelerators_is_read_too_or_said_to_be_unseen(device_type,
 
 
 def test_only_the_devices_in_use_are_asked_about(monkeypatch):
-    asked = []
+    selected = []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6")
-    monkeypatch.setattr(host_state, "devices", asked.append)
+    monkeypatch.setattr(host_state, "devices", selected.append)
     with host_state.watched((), "cuda", ranks=2):
         pass
-    assert asked == [["3", "5"]] * 2
+    assert selected == [["3", "5"]] * 2

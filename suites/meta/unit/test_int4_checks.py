@@ -34,9 +34,9 @@ def test_rounding_stays_within_half_a_step(scheme, group):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_each_scheme_is_reported_from_the_others(scheme):
     stored = {"a": round_to_nearest(WEIGHT, GROUP, scheme)}
-    for asked in SCHEMES:
-        verdict = int4.scheme_asked(int4.fitting_schemes(stored, {"a.weight": WEIGHT}, BOUND), asked).verdict
-        assert verdict == ("PASS" if asked == scheme else "FAIL")
+    for selected in SCHEMES:
+        verdict = int4.scheme_requested(int4.fitting_schemes(stored, {"a.weight": WEIGHT}, BOUND), selected).verdict
+        assert verdict == ("PASS" if selected == scheme else "FAIL")
 
 
 @pytest.fixture

@@ -361,5 +361,5 @@ def test_a_value_that_could_not_be_read_back_cannot_be_made(value, spread):
     ],
 )
 def test_bad_staging_is_refused_at_once(tmp_path, arguments):
-    with pytest.raises(ValueError, match=r"baselines|cannot runtime"):
+    with pytest.raises(ValueError, match=r"baselines|cannot record"):
         Baselines(tmp_path).record(*arguments)

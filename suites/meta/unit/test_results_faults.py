@@ -13,7 +13,7 @@ from fixtures.results import Baselines, Journal, ResultsError, Value, read_journ
 
 CELL = "llama-2-7b-bf16-cpu-single"
 ADDRESS = ("latency", "cpu", "m1")
-MEND = "; restore it with git checkout, or delete it and accept anew with --update-baselines"
+HINT = "; restore it with git checkout, or delete it and accept anew with --update-baselines"
 
 
 def good():
@@ -109,7 +109,7 @@ def test_wrong_shape(tmp_path, name):
     file = write(tmp_path, json.dumps(data))
     with pytest.raises(ResultsError) as caught:
         Baselines(tmp_path).find(*ADDRESS, CELL)
-    assert_one_sentence(caught.value, f"{file}: ", message, MEND[2:])
+    assert_one_sentence(caught.value, f"{file}: ", message, HINT[2:])
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_unreadable_content(tmp_path, content, message):
     file = write(tmp_path, content)
     with pytest.raises(ResultsError) as caught:
         Baselines(tmp_path).find(*ADDRESS, CELL)
-    assert_one_sentence(caught.value, f"{file}: ", message, MEND)
+    assert_one_sentence(caught.value, f"{file}: ", message, HINT)
     with pytest.raises(ResultsError):
         Baselines(tmp_path).elsewhere("latency", "cpu", CELL)
 

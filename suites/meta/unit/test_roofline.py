@@ -1,4 +1,4 @@
-"""How close to the metal: counts against published sizes and by hand, the line on made-up times, rates on the host."""
+"""The roofline: counts against published sizes and by hand, the line on made-up times, rates on the host."""
 
 import dataclasses
 import math
@@ -242,11 +242,11 @@ def test_rates_of_the_host_are_positive_and_finite(host):
     assert min(rates) > 0
 
 
-@pytest.mark.parametrize(("asked", "held"), [(1, 4096), (10 * 4096 + 5, 10 * 4096), (2**40, 2**21)])
-def test_a_rate_is_the_work_of_one_call_over_its_seconds(host, monkeypatch, asked, held):
+@pytest.mark.parametrize(("selected", "held"), [(1, 4096), (10 * 4096 + 5, 10 * 4096), (2**40, 2**21)])
+def test_a_rate_is_the_work_of_one_call_over_its_seconds(host, monkeypatch, selected, held):
     monkeypatch.setattr(host.throughput, "LARGEST", 2**21)
     monkeypatch.setattr(host.throughput, "_least_seconds", lambda adapter, call, seconds: 0.5)
-    assert host.throughput.bandwidth(host.adapter, asked) == held / 0.5
+    assert host.throughput.bandwidth(host.adapter, selected) == held / 0.5
     assert host.throughput.matmul_rate(host.adapter, host.torch.float32, 10) == 2 * 10**3 / 0.5
 
 

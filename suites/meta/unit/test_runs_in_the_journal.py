@@ -74,7 +74,7 @@ def test_a_test_is_finished_after_its_last_attempt_and_not_where_it_was_never_as
         opening("a"),
         finished("a", "twice", **crashed), finished("a", "twice", "INTERMITTENT", attempt=2),
         finished("a", "once", **crashed),
-        finished("a", "never asked", attempt=0, **crashed),
+        finished("a", "never selected", attempt=0, **crashed),
     )  # fmt: skip
     chain = read_chain(path)
     assert {*chain.finished} == {"twice"}

@@ -1,4 +1,4 @@
-"""The judge of scores on made-up records: exact tests, what they can see, and every way a comparison can be refused."""
+"""Checks of scores on made-up records: exact tests, what they can see, and every way a comparison can be refused."""
 
 import dataclasses
 import itertools

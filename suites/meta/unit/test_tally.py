@@ -40,7 +40,7 @@ def test_any_other_verdict_does_not(verdict, allow_partial):
 GONE = {
     "never ran": (dict(), "NEVER RAN", False),
     "deselected": (dict(collected=(ONE, TWO), deselected=(THREE,)), "DESELECTED", True),
-    "not asked": (dict(collected=(ONE, TWO)), "NOT ASKED", True),
+    "not selected": (dict(collected=(ONE, TWO)), "NOT ASKED", True),
     "file with an error": (dict(collected=(ONE, TWO), failed=(FILE,)), "NOT COLLECTED", False),
     "folder with an error": (dict(collected=(ONE, TWO), failed=("suites",)), "NOT COLLECTED", False),
     "error of another file": (dict(collected=(ONE, TWO), failed=("suites/test_gen",)), "NOT ASKED", True),
@@ -91,5 +91,7 @@ def test_every_cause_comes_with_its_number_and_its_hint_once():
 
 
 def test_what_would_be_asked_is_reported_by_suite():
-    assert list(by_suite(CONTRACT, [ONE, THREE, "another"]))[:1] == ["generation     3, of which this run would ask 2"]
+    assert list(by_suite(CONTRACT, [ONE, THREE, "another"]))[:1] == [
+        "generation     3, of which this run would select 2"
+    ]
     assert list(by_suite(CONTRACT, CONTRACT))[-1] == "a qualification consists of 3 claimed cells"

@@ -161,7 +161,7 @@ def test_place_in_the_run_changes_nothing():
 @pytest.mark.parametrize(("disturbed", "made", "count"), [(0, 12, 12), (6, 18, 12), (7, 7, 1)])
 def test_disturbed_replicates_are_repeated_up_to_a_limit(disturbed, made, count):
     runtime = types.SimpleNamespace(announce=lambda text: None, settle=lambda: None)
-    runtime.processes.fresh_fork_servers = contextlib.nullcontext
+    runtime.processes = types.SimpleNamespace(fresh_fork_servers=contextlib.nullcontext)
     maker, orders = Replicates.__new__(Replicates), []
     maker.runtime, maker.runtimes, maker.stacks = runtime, [runtime], []
     maker.cell, maker.table = types.SimpleNamespace(id="a"), {"replicates": 12}

@@ -90,8 +90,8 @@ def test_expected_lists_what_must_still_fail(waivers):
 
 
 def test_a_glob_without_cells_of_its_suite_shows(waivers):
-    def dead(*asked):
-        return [glob for (_, glob), cells in waivers.covered(asked).items() if not cells]
+    def dead(*selected):
+        return [glob for (_, glob), cells in waivers.covered(selected).items() if not cells]
 
     every = ["mistral-*-cpu-*", CELL, "opt-[36]*-cpu-*"]
     opt = ("latency", "opt-30b-bf16-cpu-single")
@@ -281,7 +281,7 @@ def test_a_waiver_of_another_stack_is_not_in_force(tmp_path, versions, expected)
 
 def test_nothing_is_asked_of_the_machine_without_need(tmp_path):
     def never():
-        raise AssertionError("asked for what no waiver names")
+        raise AssertionError("selected for what no waiver names")
 
     assert in_force(tmp_path, "", Here("amx", ("cpu",), never, never))
 
@@ -296,17 +296,17 @@ def test_platforms_limit_the_cells(tmp_path, platforms, expected):
 
 
 def test_running_out_names_what_has_two_weeks_left_and_cells(waivers):
-    asked = [("generation", CELL), ("latency", CELL), ("generation", "glm-4-9b-bf16-cpu-single")]
+    selected = [("generation", CELL), ("latency", CELL), ("generation", "glm-4-9b-bf16-cpu-single")]
 
     def reported(days):
-        found = waivers.running_out(asked, TODAY - datetime.timedelta(days=days))
+        found = waivers.running_out(selected, TODAY - datetime.timedelta(days=days))
         return [(waiver.id, cells) for waiver, cells in found]
 
     assert reported(16) == []
     assert reported(15) == [("old", 1)]
     assert reported(14) == [("old", 1), ("ipex-ignores-sliding-window", 1)]
     assert reported(0) == [("ipex-ignores-sliding-window", 1)], "old ran out yesterday"
-    assert waivers.running_out(asked[2:], TODAY) == []
+    assert waivers.running_out(selected[2:], TODAY) == []
 
 
 KNOWN = dict(here=Here("amx", ("max1550", "cpu")), checks={"generation": ("logits", "long-context"), "x": ("other",)})
