@@ -6,7 +6,8 @@ import pytest
 
 from fixtures.io.redaction import REDACTED, is_secret, redacted
 from fixtures.results import Journal, provenance
-from fixtures.worker.pool import ForkServer, Worker, base_environment
+from fixtures.worker.environment import base_environment
+from fixtures.worker.pool import ForkServer, Worker
 from suites.meta.harness.inner import ROOT, run_suite
 
 TOKEN = "hf_" + "aB3dE5gH7j" * 3

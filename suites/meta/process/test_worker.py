@@ -16,8 +16,9 @@ from fixtures.engine.ranks import environment as rank_environment
 from fixtures.engine.ranks import remove_leftovers
 from fixtures.measure.processes import free_port
 from fixtures.worker import pool, protocol
+from fixtures.worker.environment import base_environment
 from fixtures.worker.output import KEPT
-from fixtures.worker.pool import ForkServer, ForkServerFailed, Worker, base_environment
+from fixtures.worker.pool import ForkServer, ForkServerFailed, Worker
 from fixtures.worker.termination import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
 from suites.meta.harness.processes import running
 

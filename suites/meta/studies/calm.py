@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from fixtures.checks.verdicts import FAILING
-from fixtures.worker.pool import ROOT
+from fixtures.worker.environment import ROOT
 
 from .neighbours import neighbours
 

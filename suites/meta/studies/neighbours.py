@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 
+from fixtures.worker.environment import ROOT
 from fixtures.worker.fork_server import die_with_parent
-from fixtures.worker.pool import ROOT
 
 BURST, PAUSE = (0.1, 3.0), (0.1, 2.0)  # seconds, drawn evenly
 STREAMED = 256 * 2**20  # bytes, beyond any cache
