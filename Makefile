@@ -8,7 +8,7 @@ ARGS ?= -m llama2 --benchmark-compare
 # test_against needs another stack (--against=PYTHON).
 SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py)))
 
-.PHONY: .venv qualify test nightly lint lock benchmarks fuzz fault-injection study-accuracy study-calm study-resume \
+.PHONY: .venv qualify test nightly lint lock results benchmarks fuzz fault-injection study-accuracy study-calm study-resume \
 	study-wall-clock clean
 
 qualify: .venv/.installed
@@ -27,6 +27,12 @@ lint: .venv/.installed
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
 	.venv/bin/mypy
+
+# Runs the whole host matrix and writes what came of it to docs/results-cpu.md; about half an hour.
+results: .venv/.installed
+	.venv/bin/python -m pytest $(SUITES) --platform cpu --results results/page || [ $$? -eq 1 ]
+	.venv/bin/python -m fixtures.report.results results/page/journal.jsonl cpu > results/page/results-cpu.md
+	mv results/page/results-cpu.md docs/results-cpu.md
 
 # Changes every kind of file at random, 5,000 times each.
 fuzz: .venv/.installed
