@@ -27,7 +27,7 @@ def lines(folder, text, name="lambada_standard"):
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ('{"text": "a b"}\n{"text": ', ["lambada_standard.jsonl, line 2 is malformed JSON", "hint or delete"]),
+    ('{"text": "a b"}\n{"text": ', ["lambada_standard.jsonl, line 2 is malformed JSON", "fix or delete"]),
     ('{"text": "a b"}\n\n["a"]\n', ["lambada_standard.jsonl, line 3 is no JSON object"]),
     ("\n", ["lambada_standard.jsonl holds no document"]),
 ])  # fmt: skip

@@ -20,7 +20,7 @@ def commands():
     for path in DOCUMENTS:
         for block in re.findall(r"```(?:sh|yaml|groovy|text)?\n(.*?)```", path.read_text(), re.DOTALL):
             for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-                text = re.sub(r"^[$\s]*(?:- )?(?:run: |sh ')?(?:\.venv/bin/)?|\s+#.*$|'$", "", line)
+                text = re.sub(r"^[$\s]*(?:- )?(?:run: |sh ')?(?:\.venv/bin/)?|\s+#.*$", "", line)
                 if text.split(" ")[0] in PROGRAMS:
                     found[text] = path.name
     return [pytest.param(text, id=f"{name}: {text}") for text, name in found.items()]

@@ -68,9 +68,7 @@ def test_the_matrix_puts_the_worst_first_and_fits_80_columns():
     cells = [cell for cell in load_matrix().cells(["cpu"]) if cell.model.id in ("llama-2-7b", "phi-3-mini-128k")]
     suites = ("generation", "dispatch", "latency", "int4_run", "tp_plain", "accuracy")
     verdicts = ("PASS", "FAIL", "WAIVED", "UNSUPPORTED", "INCOMPARABLE")
-    entries = [
-        (suite, cell, verdicts[number % len(verdicts)]) for suite in suites for number, cell in enumerate(cells)
-    ]
+    entries = [(suite, cell, verdicts[number % len(verdicts)]) for suite in suites for number, cell in enumerate(cells)]
     (head, _), *rows = verdict_matrix(entries)
     assert head.split() == ["generation", "dispatch", "latency", "int4", "tp", "accuracy"]
     assert rows[0][0].split()[:2] == ["llama-2-7b", "1F/5"]
