@@ -162,7 +162,7 @@ def test_what_was_waived_until_yesterday_runs_again(folder):
 
 
 @pytest.mark.parametrize(("options", "environment", "words"), [
-    (["--resume", "--lf"], {}, "--lf selects again what failed, and --resume takes it from the journal"),
+    (["--resume", "--lf"], {}, "--lf runs again what failed, and --resume takes it from the journal"),
     (["--resume"], {"PYTEST_XDIST_WORKER": "gw0"}, "leave out xdist's -n"),
     (["--resume=anyway", "--gate"], {}, "--resume=anyway takes verdicts of others"),
 ])  # fmt: skip
