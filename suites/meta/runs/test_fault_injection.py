@@ -11,6 +11,8 @@ from suites.meta.chaos.draw import CALLS, EVENTS, draw
 from suites.meta.faults.worker import FAULTS
 from suites.meta.harness.inner import ROOT
 
+pytestmark = pytest.mark.nightly
+
 INJECTIONS = 20
 # Of many faults of different kinds, most of which are quick; any other seed must do as well.
 SEED = 768

@@ -7,6 +7,8 @@ import pytest
 
 from suites.meta.harness.inner import latency, nodes, plant, run_suite
 
+pytestmark = pytest.mark.nightly
+
 CELL = "opt-6.7b-fp32-cpu-single"
 GRID = {"beam": "1", "output": "12", "iter": "4"}
 REPLICATES = "--replicates=4"

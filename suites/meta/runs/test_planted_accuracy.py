@@ -17,6 +17,8 @@ from fixtures.measure.tasks import TaskError, chosen
 from suites.meta.harness.arithmetic import PRECISIONS, needs_bf16
 from suites.meta.harness.inner import ROOT
 
+pytestmark = pytest.mark.nightly
+
 TASK = "xpu_llm_cts_cloze"
 LIMIT = 96  # documents
 HALF = LIMIT // 2

@@ -151,8 +151,8 @@ def test_a_model_above_its_rooflines_is_reported_how_close_it_comes():
     line = reported(0.003, 0.04)
     assert (line.verdict, line.allowed) == ("PASS", "")  # it informs, and demands nothing
     assert line.measured == (
-        "decode 3 ms a token, floor 1.17 ms (15 MiB at 12.5 GiB/s), 39.1 % reached; "
-        "prefill 40 ms, floor 20 ms (2 GFLOP at 100 GFLOP/s), 50 % reached"
+        "decode 3 ms a token, roofline 1.17 ms (15 MiB at 12.5 GiB/s), 39.1 % reached; "
+        "prefill 40 ms, roofline 20 ms (2 GFLOP at 100 GFLOP/s), 50 % reached"
     )
 
 
@@ -164,7 +164,7 @@ def test_a_model_faster_than_its_roofline_shows_that_the_roofline_is_wrong(step,
     line = reported(step, first)
     assert line.verdict == "INCONCLUSIVE"
     assert words in line.measured
-    assert line.allowed == "<= 105% of every floor"
+    assert line.allowed == "<= 105% of every roofline"
 
 
 def test_a_hair_above_the_roofline_is_noise():
@@ -176,7 +176,7 @@ def test_a_hair_above_the_roofline_is_noise():
 def test_a_roofline_that_was_not_measured_is_no_pass(field, value):
     line = reported(0.003, 0.04, dataclasses.replace(FLOORS, **{field: value}))
     assert line.verdict == "INCONCLUSIVE"
-    assert "no floor" in line.measured
+    assert "no roofline" in line.measured
 
 
 def test_one_new_token_has_a_prefill_and_no_decode_step():
@@ -193,8 +193,8 @@ def test_counting_the_weights_twice_is_seen_on_a_model_at_its_roofline():
 
 def test_sizes_are_reported_in_their_unit():
     line = reported(20.0, 5.0, Roofline(3e13, 3.35e12, 2.5e15, 9.9e14))
-    assert "decode 20 s a token, floor 8.96 s (27940 GiB at 3120 GiB/s), 44.8 % reached" in line.measured
-    assert "floor 2.53 s (2500 TFLOP at 990 TFLOP/s)" in line.measured
+    assert "decode 20 s a token, roofline 8.96 s (27940 GiB at 3120 GiB/s), 44.8 % reached" in line.measured
+    assert "roofline 2.53 s (2500 TFLOP at 990 TFLOP/s)" in line.measured
 
 
 # -- rates, on the host ----
