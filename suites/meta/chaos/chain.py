@@ -79,7 +79,7 @@ class DisturbedRun(Chain):
         if number == signal.SIGKILL:
             return found
         if "NEVER RAN" not in output and "\nexpected " in output:
-            raise Missed(found)  # all tests were finished: what came was too late to be reported from the end itself
+            raise Missed(found)  # all tests were finished: what came too late looks like the end itself
         if self.process.returncode != STATUS[number]:
             reported = f"ended by {signal.Signals(number).name} its exit status is {self.process.returncode}"
             found.append(Finding("wrong", f"{reported}, it has to be {STATUS[number]}: {output[-800:]}"))

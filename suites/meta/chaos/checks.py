@@ -56,7 +56,7 @@ ENDS = {
     "no_header_on_the_connection": End("CRASHED", "what is no message"),
     "odd_array_on_the_connection": End("CRASHED", "what is no message"),
     "endless_array_on_the_connection": End("CRASHED", "what is no message"),
-    "an_answer_to_nothing": End("CRASHED", "answered what it was not selected"),
+    "an_answer_to_nothing": End("CRASHED", "answered a call that was not made"),
     "half_a_frame_and_death": End("CRASHED", "SIGSEGV"),
     "half_a_frame_and_silence": End("HANG", "no answer within"),
     "half_a_frame_and_on": End("CRASHED", "what is no message"),

@@ -107,7 +107,7 @@ class Round:
 
 
 def node(cell):
-    """The node id of the test that a cell is selected."""
+    """The node id of the test of a cell."""
     return nodes("generation", [cell])[0] if cell in CELLS else nodes("tp_sharding", [cell], "distributed")[0]
 
 
@@ -171,11 +171,11 @@ def _deck(faults, chance):
 def _planted(number, fault, cell, chance, rank=None):
     call = chance.randint(1, CALLS) if fault == "never_stops" or chance.random() < 0.5 else None
     if rank is not None:
-        call = None  # which questions a group is selected depends on the suite
+        call = None  # what a group is called for depends on the suite
     when = "after" if call else chance.choice(("first", "before", "after"))
     return Injection(number, fault, cell, when, call, once=chance.random() < 0.35, rank=rank)
 
 
 def records_of(planted):
-    """How many records the tests of a round will have: a crash or a hang is selected twice."""
+    """How many records the tests of a round will have: a crash or a hang runs twice."""
     return sum(2 if injection and ENDS[injection.fault].verdict in AGAIN else 1 for injection in planted.values())

@@ -136,7 +136,7 @@ class Chain:
         )
         again = sorted(nodeid for nodeid, times in selected.items() if times != 1)
         if again or {*selected} != {*self.selection}:
-            found.append(f"tests selected otherwise than once: {again or {*selected} ^ {*self.selection}}")
+            found.append(f"tests that did not run just once: {again or {*selected} ^ {*self.selection}}")
         left = [str(path) for path in (*self.temporary.iterdir(), *self.baselines.rglob("*.tmp"))]
         left += [f"/dev/shm/{name}" for name in shared_memory() - self.shared]
         if left:

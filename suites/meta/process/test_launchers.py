@@ -20,7 +20,7 @@ from suites.meta.harness.inner import ROOT
 from suites.meta.harness.processes import of_the_suite, running
 
 CALLS = "suites.meta.harness.worker_calls:"
-LIGHT = ("@fixtures.engine.service",)  # in place of a stack: what is selected here is the launcher's work
+LIGHT = ("@fixtures.engine.service",)  # in place of a stack: the launcher's work is tested
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_nothing_outlives_a_suite_that_was_killed():
 def test_a_launcher_that_starts_fewer_ranks_is_one_sentence(start, monkeypatch):
     honest = launchers.LAUNCHERS["torchrun"]
     monkeypatch.setitem(launchers.LAUNCHERS, "torchrun", lambda python, ranks, *rest: honest(python, 1, *rest))
-    with pytest.raises(ForkServerFailed, match=r"torchrun was selected for 2 ranks and started rank 0 of 1; look for"):
+    with pytest.raises(ForkServerFailed, match=r"torchrun was to start 2 ranks and started rank 0 of 1; look for"):
         start("torchrun").meet()
 
 

@@ -257,7 +257,7 @@ def test_a_partial_run_fails_unless_it_is_allowed(tmp_path, matrix):
     found = causes(run)
     assert found.pop(latency(UNSUPPORTED)) == "NARROWED", "a grid of fewer rounds selects less"
     assert found.pop(latency(SOUND)) == found.pop(latency(BROKEN)) == "DESELECTED"
-    assert set(found.values()) == {"NOT ASKED"}
+    assert set(found.values()) == {"NOT SELECTED"}
 
 
 def test_a_run_that_stops_early_fails_the_gate(tmp_path, matrix):

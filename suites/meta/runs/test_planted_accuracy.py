@@ -49,7 +49,7 @@ LM_EVAL = (
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Where the answers of sound cells stay, as an interrupted run's do: they are selected once for all tests."""
+    """Where the answers of sound cells stay, as an interrupted run's do: they are measured once for all tests."""
     return tmp_path_factory.mktemp("kept")
 
 

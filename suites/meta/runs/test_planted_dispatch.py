@@ -38,7 +38,7 @@ class Fault:
     environment: dict = dataclasses.field(default_factory=dict)
 
 
-CALLS = ("python_calls",)  # an operation that Python selects for is a call, too
+CALLS = ("python_calls",)  # an operation that Python calls is a Python call, too
 FAULTS = {
     "one_copy_more": Fault(GRAPH, {}, "operations", ("decode 1: operation", "clone i64[1,1]", OF_COPIES), CALLS),
     "linear_in_fp32": Fault(

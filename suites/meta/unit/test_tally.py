@@ -40,10 +40,10 @@ def test_any_other_verdict_does_not(verdict, allow_partial):
 GONE = {
     "never ran": (dict(), "NEVER RAN", False),
     "deselected": (dict(collected=(ONE, TWO), deselected=(THREE,)), "DESELECTED", True),
-    "not selected": (dict(collected=(ONE, TWO)), "NOT ASKED", True),
+    "not selected": (dict(collected=(ONE, TWO)), "NOT SELECTED", True),
     "file with an error": (dict(collected=(ONE, TWO), failed=(FILE,)), "NOT COLLECTED", False),
     "folder with an error": (dict(collected=(ONE, TWO), failed=("suites",)), "NOT COLLECTED", False),
-    "error of another file": (dict(collected=(ONE, TWO), failed=("suites/test_gen",)), "NOT ASKED", True),
+    "error of another file": (dict(collected=(ONE, TWO), failed=("suites/test_gen",)), "NOT SELECTED", True),
 }
 
 
@@ -69,7 +69,7 @@ def test_a_cell_asked_less_has_no_answer_but_its_failure_counts():
 def test_a_verdict_of_a_test_that_is_not_of_the_contract_stands_for_nothing():
     elsewhere = ONE.replace("suites/", "copies/")
     gate = count({elsewhere: "PASS", TWO: "PASS", THREE: "PASS"}, collected=(elsewhere, TWO, THREE))
-    assert gate.line() == "NOT QUALIFIED: 2 of 3 claimed cells; 1 NOT ASKED"
+    assert gate.line() == "NOT QUALIFIED: 2 of 3 claimed cells; 1 NOT SELECTED"
 
 
 def test_nothing_measured_qualifies_nothing():
