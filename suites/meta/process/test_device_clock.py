@@ -11,8 +11,9 @@ from fixtures.system.device_clock import ClockError, fixed, settings_for
 from suites.meta.harness.inner import ROOT
 
 RUN = """
-import sys, time
+import signal, time
 from fixtures.system.device_clock import fixed, settings_for
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started with it ignored
 with fixed(settings_for("cuda", 1200, ["0"])):
     print("in", flush=True)
     time.sleep(60)
