@@ -73,8 +73,7 @@ def test_a_planted_fault_gets_its_verdict(run, broken):
 
 @pytest.mark.parametrize("sound", parameters(SOUND))
 def test_every_other_cell_still_runs(run, sound):
-    expected = {"PASS"} if accepted_here() else {"INCOMPARABLE", "NO_BASELINE"}
-    assert run.verdict(generation(sound)) in expected
+    assert run.verdict(generation(sound)) == "PASS", "conformance needs no accepted values"
 
 
 def test_a_wrong_engine_and_a_native_no_op_are_seen(run):
