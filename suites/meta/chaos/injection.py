@@ -23,7 +23,7 @@ from pathlib import Path
 from suites.meta.chaos import host
 from suites.meta.chaos.checks import COLUMNS, ENDS
 from suites.meta.chaos.draw import ENDERS, EVENTS, FEW, KINDS, RANKED, Round, draw
-from suites.meta.chaos.rounds import Injection
+from suites.meta.chaos.rounds import Player
 
 EXPECTED = {
     "second_run": ("second run in the folder of another", "refused; the first as without"),
@@ -92,21 +92,21 @@ def _inject(folder, options, without):
     if options.only:
         rounds = [round_.only(options.only) for round_ in rounds]
         rounds = [round_ for round_ in rounds if any(i.number == options.only for i in round_.injections)]
-    injection, start, found = Injection(folder, SHORT if options.injections < FEW else LONG), time.monotonic(), {}
+    player, start, found = Player(folder, SHORT if options.injections < FEW else LONG), time.monotonic(), {}
     drawn = [injection for round_ in rounds for injection in round_.injections]
     print(f"seed {options.seed}: {len(drawn)} injections in {len(rounds)} rounds", flush=True)
 
     def play(round_):
-        found[round_.number] = injection.play(round_)
-        _tell(round_, found[round_.number], options, time.monotonic() - start, injection.missed)
+        found[round_.number] = player.play(round_)
+        _tell(round_, found[round_.number], options, time.monotonic() - start, player.missed)
 
     for round_ in rounds:
         play(round_)
-    late = tuple(i for i in drawn if i.number in injection.missed and i.fault in ENDERS)
+    late = tuple(i for i in drawn if i.number in player.missed and i.fault in ENDERS)
     if late:  # for where workers compute, and not for where nothing is loaded
-        injection.missed -= {injection.number for injection in late}
+        player.missed -= {injection.number for injection in late}
         play(Round(max(found) + 1, "light", {}, late))
-    struck = [injection for injection in drawn if injection.number not in injection.missed]
+    struck = [injection for injection in drawn if injection.number not in player.missed]
     print("\n".join(_table(struck, [one for several in found.values() for one in several])))
     sound = sum(injection is None for round_ in rounds for injection in round_.planted.values())
     findings = sum(map(len, found.values()))

@@ -40,7 +40,7 @@ OF_GROUPS = 30  # seconds that a group of ranks has for an answer: they import D
 AT_ONCE = 5.0  # seconds that a cell may take whose device is gone
 
 
-class Injection:
+class Player:
     """What rounds share: the folder they are below, seconds a worker has, a clock, and a run to go on with.
 
     `missed` are numbers of injections that came too late to disturb anything.
