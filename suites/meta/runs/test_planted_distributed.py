@@ -45,7 +45,7 @@ def name_of(test):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     plants = [
-        plant(cell(model), when, f"distributed_faults.{fault}")
+        plant(cell(model), when, f"distributed.{fault}")
         for (_, model), (when, fault, *_) in {**PLANTED, **FIXED}.items()
     ]
     plugins = ("-p", "suites.meta.harness.planting", "-p", "suites.meta.harness.group_ends")
