@@ -32,6 +32,11 @@ def test_verdicts_are_a_closed_list():
         settle([Line("check", "GREEN", "")], lambda check: None)
 
 
+def test_a_disturbed_machine_does_not_hide_that_values_are_of_another():
+    lines = [Line("host_state", "INCONCLUSIVE", "a neighbour"), Line("latency", "INCOMPARABLE", "another machine")]
+    assert settle(lines, lambda check: None).verdict == "INCOMPARABLE", "another run would not change it"
+
+
 def test_stock_against_itself_is_one():
     ratio = logits.summary(logits.ratios(STOCK, REFERENCE, noise()))
     assert ratio.mean == pytest.approx(1.0)
