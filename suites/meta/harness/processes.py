@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+from suites.meta.harness.inner import ROOT
+
 OURS = ("fixtures.worker.fork_server", "fixtures.worker.rank")
 
 
@@ -15,9 +17,20 @@ def running(pid):
 
 
 def of_the_suite():
-    """Numbers of all processes that import a stack, are forked from one that did, or launch such."""
+    """Numbers of this checkout's processes that import a stack, are forked from one that did, or launch such."""
     listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return {line.split()[0] for line in listing.splitlines() if any(module in line for module in OURS)}
+    found = {line.split()[0] for line in listing.splitlines() if any(module in line for module in OURS)}
+    return {pid for pid in found if _of_this_checkout(pid)}
+
+
+def _of_this_checkout(pid):
+    """Whether a process was started by this checkout: others may run the suite on the same machine."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    paths = next((v.partition(b"=")[2] for v in variables if v.startswith(b"PYTHONPATH=")), b"")
+    return bytes(ROOT) in paths.split(b":")
 
 
 def shared_memory():
