@@ -8,18 +8,23 @@ ARGS ?= -m llama2 --benchmark-compare
 # test_against needs another stack (--against=PYTHON).
 SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py)))
 
+FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
+
 .PHONY: .venv qualify test nightly lint lock results benchmarks fuzz fault-injection study-accuracy study-calm study-resume \
 	study-wall-clock clean
 
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
+# Of each family's representative INT4 and the float precision that this CPU computes in; `make nightly` runs all.
 test: .venv/.installed lint
-	.venv/bin/python -m pytest -m representative $(SUITES)
+	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m "not nightly" suites/meta
 
-# What takes long and changes seldom: the timing gate end to end, fault injection, every planted fault.
+# What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted
+# fault, and whole runs that are killed, resumed, disturbed and compared.
 nightly: .venv/.installed
+	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m nightly suites/meta
 
 lint: .venv/.installed
@@ -69,7 +74,7 @@ fault-injection: .venv/.installed
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	.venv/bin/python -m fixtures.engine.extensions 2>.venv/extensions.log || { cat .venv/extensions.log; exit 1; }
 	touch $@
 
