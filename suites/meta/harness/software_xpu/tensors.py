@@ -299,7 +299,20 @@ def _pin(func, args, kwargs):
     return args[0].clone()
 
 
-SPECIAL = {
+def _product(func, args, kwargs):
+    """Products of 16-bit matrices are added up in 32 bits, as a card does; the host's are not, for single rows."""
+    halves = {tensor.dtype for tensor in _tensors((*args, *kwargs.values()))} & {torch.float16, torch.bfloat16}
+    card = _common(func, args, kwargs)
+    if card is None or len(halves) != 1:
+        return _call(func, args, kwargs)
+    PROCESS.submit()
+    wide = [argument.float() if isinstance(argument, TENSOR) else argument for argument in args]
+    options = {name: value.float() if isinstance(value, TENSOR) else value for name, value in kwargs.items()}
+    return put(func(*wide, **options).to(halves.pop()), card)
+
+
+PRODUCTS = (torch._C._nn.linear, torch.matmul, TENSOR.matmul, TENSOR.__matmul__, torch.bmm, torch.addmm, torch.mm)
+SPECIAL = dict.fromkeys(PRODUCTS, _product) | {
     TENSOR.to: _call_to,
     TENSOR.cpu: _call_cpu,
     TENSOR.xpu: _call_xpu,

@@ -13,8 +13,12 @@ def converted(model, run_as):
     """`model`, or DeepSpeed's engine around it, on the card and with its layers replaced. `run_as`: dtype or "int4"."""
     size, group = _parallel(model)
     if size == 1:
-        # Converter.convert_model: a model that is not sharded by an engine is moved and cast.
-        model = model.to("xpu").to(torch.float16 if run_as == "int4" else run_as)
+        # Converter.convert_model: a model that is not sharded by an engine is moved and cast. Upstream casts buffers,
+        # too, but its rotary tables are new ones of its own; the stock ones, which stay here, must not lose digits.
+        model = model.to("xpu")
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.to(torch.float16 if run_as == "int4" else run_as)
     whole = getattr(model, "module", model)
     _replace_functions(whole)
     _replace_layers(whole, run_as, size, group)
