@@ -1,7 +1,8 @@
 """Which processes run and what they share, for tests that nothing outlives a run."""
 
-import subprocess
 from pathlib import Path
+
+import psutil
 
 OURS = ("fixtures.worker.fork_server", "fixtures.worker.rank")
 
@@ -9,15 +10,15 @@ OURS = ("fixtures.worker.fork_server", "fixtures.worker.rank")
 def running(pid):
     """Whether a process exists and is no zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
         return False
 
 
 def of_the_suite():
     """Numbers of all processes that import a stack, are forked from one that did, or launch such."""
-    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return {line.split()[0] for line in listing.splitlines() if any(module in line for module in OURS)}
+    lines = {process.pid: " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])}
+    return {pid for pid, line in lines.items() if any(module in line for module in OURS)}
 
 
 def shared_memory():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from fixtures.engine.ranks import environment
@@ -44,12 +45,6 @@ def gone(pids, seconds=10):
     while any(map(running, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not any(map(running, pids))
-
-
-def parent(pid):
-    """The number of a process's parent."""
-    with open(f"/proc/{pid}/stat") as stat:
-        return int(stat.read().rsplit(")", 1)[1].split()[1])
 
 
 def worker_of(group):
@@ -122,7 +117,9 @@ def test_every_launcher_brings_its_ranks(start, launcher):
     group = start(launcher)
     worker = worker_of(group)
     assert [answer["rank"] for answer in call(worker, "where")] == ["0", "1"]
-    assert [fork_server.pid for fork_server in group.fork_servers] == [parent(rank.pid) for rank in worker.ranks]
+    assert [fork_server.pid for fork_server in group.fork_servers] == [
+        psutil.Process(rank.pid).ppid() for rank in worker.ranks
+    ]
     names = ["LOCAL_SIZE", "WORLD_SIZE", "TORCH_LLM_ALLREDUCE", launchers.TOKEN]
     expected = {"LOCAL_SIZE": "2", "WORLD_SIZE": "2", "TORCH_LLM_ALLREDUCE": None, launchers.TOKEN: None}
     assert call(worker, "environment", names=names) == [expected] * 2
