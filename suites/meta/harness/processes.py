@@ -1,5 +1,6 @@
 """Which processes run and what they share, for tests that nothing outlives a run."""
 
+import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,14 @@ def running(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def gone(pids, seconds=10):
+    """Whether processes end by themselves."""
+    end = time.monotonic() + seconds
+    while any(map(running, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not any(map(running, pids))
 
 
 def of_the_suite():

@@ -18,7 +18,7 @@ from fixtures.worker.launchers import LaunchedGroup, command_line, reported_by
 from fixtures.worker.pool import ForkServerFailed, Worker
 from fixtures.worker.termination import WorkerEnded
 from suites.meta.harness.inner import ROOT
-from suites.meta.harness.processes import of_the_suite, running
+from suites.meta.harness.processes import gone, of_the_suite
 
 CALLS = "suites.meta.harness.worker_calls:"
 LIGHT = ("@fixtures.engine.service",)  # in place of a stack: the launcher's work is tested
@@ -37,14 +37,6 @@ def start():
     for group in groups:
         group.close()
     assert gone(of_the_suite() - before)
-
-
-def gone(pids, seconds=10):
-    """Whether processes end by themselves."""
-    deadline = time.monotonic() + seconds
-    while any(map(running, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(map(running, pids))
 
 
 def worker_of(group):
