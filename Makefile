@@ -41,7 +41,7 @@ results: .venv/.installed
 
 # Changes every kind of file at random, 5,000 times each.
 fuzz: .venv/.installed
-	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/unit/test_fuzz.py --hypothesis-show-statistics
+	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/unit/test_fuzz.py
 
 benchmarks: .venv/.installed
 	.venv/bin/python -m pytest --benchmark-only suites/meta

@@ -1,7 +1,9 @@
 """Which processes run and what they share, for tests that nothing outlives a run."""
 
-import subprocess
+import time
 from pathlib import Path
+
+import psutil
 
 from suites.meta.harness.inner import ROOT
 
@@ -11,26 +13,33 @@ OURS = ("fixtures.worker.fork_server", "fixtures.worker.rank")
 def running(pid):
     """Whether a process exists and is no zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
         return False
+
+
+def gone(pids, seconds=10):
+    """Whether processes end by themselves."""
+    end = time.monotonic() + seconds
+    while any(map(running, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not any(map(running, pids))
 
 
 def of_the_suite():
     """Numbers of this checkout's processes that import a stack, are forked from one that did, or launch such."""
-    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    found = {line.split()[0] for line in listing.splitlines() if any(module in line for module in OURS)}
-    return {pid for pid in found if _of_this_checkout(pid)}
+    lines = {process: " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])}
+    found = [process for process, line in lines.items() if any(module in line for module in OURS)]
+    return {process.pid for process in found if _of_this_checkout(process)}
 
 
-def _of_this_checkout(pid):
+def _of_this_checkout(process):
     """Whether a process was started by this checkout: others may run the suite on the same machine."""
     try:
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
+        paths = process.environ().get("PYTHONPATH", "")
+    except psutil.Error:
         return False
-    paths = next((v.partition(b"=")[2] for v in variables if v.startswith(b"PYTHONPATH=")), b"")
-    return bytes(ROOT) in paths.split(b":")
+    return str(ROOT) in paths.split(":")
 
 
 def shared_memory():

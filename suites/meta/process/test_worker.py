@@ -20,7 +20,7 @@ from fixtures.worker.environment import base_environment
 from fixtures.worker.output import KEPT
 from fixtures.worker.pool import ForkServer, ForkServerFailed, Worker
 from fixtures.worker.termination import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
-from suites.meta.harness.processes import running
+from suites.meta.harness.processes import gone, running
 
 CALLS = "suites.meta.harness.worker_calls:"
 
@@ -57,14 +57,6 @@ def termination(worker, function, deadline=30, **arguments):
         call(worker, function, deadline, **arguments)
     assert not any(map(running, pids)), "a worker that ended must leave no process behind"
     return caught.value.termination
-
-
-def gone(pid):
-    """Whether a process ends, in a while."""
-    end = time.monotonic() + 5
-    while running(pid) and time.monotonic() < end:
-        time.sleep(0.01)
-    return not running(pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGBUS, signal.SIGABRT])
@@ -164,7 +156,7 @@ def test_no_grandchild_outlives_its_worker(end, forked):
         base.control.shutdown(socket.SHUT_RDWR)  # as when the test process is killed
     else:
         os.kill(fork_server.pid, signal.SIGTERM)
-    assert gone(child)
+    assert gone([child])
     for end in (worker, fork_server, base):
         end.close()
 
@@ -177,7 +169,7 @@ def test_a_fork_server_forked_from_another_has_what_that_has_and_more():
     assert seen == [["torch"], ["torch", MODULE]]
     assert call(workers[1], "environment", names=["TMPDIR"]) == {"TMPDIR": forked.folder.name}
     os.kill(forked.pid, signal.SIGKILL)
-    assert gone(workers[1].ranks[0].pid)
+    assert gone([workers[1].ranks[0].pid])
     assert forked.process.poll() is not None
     with pytest.raises(ForkServerFailed, match=f"the process that imported {MODULE} is gone"):
         forked.fork()
@@ -323,7 +315,7 @@ def test_workers_die_with_their_fork_server(fork_server):
     pid = call(worker, "where")["pid"]
     os.kill(doomed.process.pid, signal.SIGKILL)
     doomed.process.wait()
-    assert gone(pid)
+    assert gone([pid])
     doomed.close()
     worker.close()  # kept for another test of its cell, it outlived what it was forked from
 

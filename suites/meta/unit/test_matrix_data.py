@@ -1,6 +1,7 @@
 """New rows and bad data: a family member is one row, and every fault is reported in one line with its hint."""
 
 import shutil
+import time
 
 import pytest
 
@@ -42,6 +43,39 @@ def test_a_family_member_is_one_row(folder):
     assert "codellama-7b-bf16-cpu-autotp" in found
     assert not any("b580" in id for id in found), "the footnote verifies another model"
     assert len(matrix.specified) == 24
+
+
+def test_a_contradiction_goes_when_its_cause_goes(folder):
+    edit(
+        folder,
+        "claims.toml",
+        'models = ["llama-2-7b", "llama-3-8b",',
+        'models = ["mistral-7b", "llama-2-7b",',
+    )
+    edit(folder, "models.toml", 'min_transformers = "4.51.0"', 'min_transformers = "4.48.0"')
+    found = {c.id for c in load_matrix(folder).contradictions}
+    assert "core-ultra-mistral-omitted" not in found
+    assert "transformers-version-rows" not in found
+    assert "core-ultra-llama3-omitted" in found
+
+
+def test_the_list_naming_an_unticked_model_is_a_contradiction(folder):
+    edit(folder, "claims.toml", 'models = ["llama-2-7b", "llama-3-8b",', 'models = ["opt-6.7b", "llama-2-7b",')
+    found = {c.id: c for c in load_matrix(folder).contradictions}
+    assert found["core-ultra-opt-unticked"].models == ("opt-6.7b",)
+
+
+def test_ten_thousand_cells_expand_at_once(folder):
+    rows = "".join(f'[models.copy-{n}]\nlike = "llama-2-7b"\nhub_id = "copies/{n}"\n' for n in range(1300))
+    (folder / "models.toml").write_text((folder / "models.toml").read_text() + rows)
+    matrix = load_matrix(folder)
+    start = time.process_time()
+    cells = matrix.all_cells()
+    ids = {c.id for c in cells}
+    spent = time.process_time() - start
+    assert len(ids) == len(cells) >= 10_000
+    # Takes about 0.05 s of CPU time; the bound only has to catch work that grows with the square.
+    assert spent < 2.0, f"{len(cells)} cells took {spent:.2f} s of CPU time"
 
 
 M, A, P, C = "models.toml", "architectures.toml", "platforms.toml", "claims.toml"
