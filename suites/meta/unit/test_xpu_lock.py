@@ -1,4 +1,4 @@
-"""The environment of Intel GPUs: the lock has all that the extra asks for, and the target installs it from its indexes."""
+"""The environment of Intel GPUs: the lock has what the extra asks for, and a target installs it from its indexes."""
 
 import re
 import subprocess
