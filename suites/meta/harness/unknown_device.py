@@ -7,5 +7,5 @@ DEVICE = Device("xpu", "Intel(R) Arc(TM) Pro B70 Graphics", 0xE223)
 
 
 def pytest_configure():
-    collection._device_nodes = lambda: ["xpu"]
+    collection.device_types = lambda: ["xpu"]
     collection.devices = lambda device_type, python: (DEVICE,) if device_type == "xpu" else ()

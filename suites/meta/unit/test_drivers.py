@@ -39,7 +39,7 @@ def planted(monkeypatch):
     """A function that plants devices and versions of a stack as torch tells them on Intel GPUs; none is at hand."""
 
     def plant(*found, versions=GPU_STACK, nodes=("xpu",)):
-        monkeypatch.setattr(collection, "_device_nodes", lambda: list(nodes))
+        monkeypatch.setattr(collection, "device_types", lambda: list(nodes))
         monkeypatch.setattr(collection, "devices", lambda kind, python: tuple(d for d in found if d.type == kind))
         monkeypatch.setattr(collection, "versions_of", lambda python: versions)
 
