@@ -1,4 +1,4 @@
-"""Calls of torch.xpu, IPEX and neural-compressor: each is listed as upstream defines it, and each listed one is made."""
+"""Calls of torch.xpu, IPEX and neural-compressor: each is listed as upstream defines it, each listed one made."""
 
 import ast
 import importlib.util
