@@ -1,8 +1,12 @@
 # `make qualify` runs the main job, `make test` passes the tests; each makes .venv and installs the locked set first.
-# Needs Python 3.11, gcc and make.
+# `make .venv-xpu` installs the stack of Intel GPUs. Needs Python 3.11, gcc and make.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
+# Where the wheels for Intel GPUs are; everything else comes from PyPI. Every version is pinned, so the best match over
+# all indexes is that one version.
+XPU_INDEXES := --index https://download.pytorch.org/whl/xpu \
+	--index https://pytorch-extension.intel.com/release-whl/stable/xpu/us/ --index-strategy unsafe-best-match
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m llama2 --benchmark-compare
 # test_against needs another stack (--against=PYTHON).
@@ -10,8 +14,8 @@ SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py
 
 FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
 
-.PHONY: .venv qualify test nightly lint lock results benchmarks fuzz fault-injection study-accuracy study-calm study-resume \
-	study-wall-clock clean
+.PHONY: .venv .venv-xpu qualify test nightly lint lock lock-xpu results benchmarks fuzz fault-injection study-accuracy \
+	study-calm study-resume study-wall-clock clean
 
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
@@ -82,5 +86,21 @@ lock: .venv/.installed
 	.venv/bin/uv pip compile --quiet --extra host --extra dev --generate-hashes --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --output-file requirements.lock pyproject.toml
 
+# Of another build of torch nothing here could run on an Intel GPU: the install fails where that is what came.
+.venv-xpu: .venv-xpu/.installed
+
+.venv-xpu/.installed: requirements-xpu.lock
+	rm -rf .venv-xpu
+	$(PYTHON) -m venv .venv-xpu
+	.venv-xpu/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	VIRTUAL_ENV=$(CURDIR)/.venv-xpu .venv-xpu/bin/uv pip sync --quiet $(XPU_INDEXES) requirements-xpu.lock
+	.venv-xpu/bin/python -c "import torch; assert torch.__version__.endswith('+xpu'), torch.__version__"
+	touch $@
+
+lock-xpu: .venv/.installed
+	.venv/bin/uv pip compile --quiet --extra xpu --generate-hashes --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 $(XPU_INDEXES) --no-emit-index-url \
+		--output-file requirements-xpu.lock pyproject.toml
+
 clean:
-	rm -rf .venv results nc_workspace
+	rm -rf .venv .venv-xpu results nc_workspace

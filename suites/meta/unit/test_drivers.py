@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.matrix import load_matrix
+from fixtures.matrix import Device, load_matrix
 from fixtures.plugin import collection
 from fixtures.system import fingerprint
 
@@ -30,9 +30,68 @@ def test_the_driver_is_asked_of_nvidia_smi_where_the_kernel_does_not_tell(tmp_pa
     assert fingerprint.nvidia_driver(tmp_path / "absent") == "535.104.05"
 
 
-def test_a_device_brings_its_platform_and_driver(monkeypatch):
-    """Planted as torch tells it on Intel GPUs, which are not at hand."""
-    monkeypatch.setattr(collection, "_device_nodes", lambda: ["xpu"])
-    monkeypatch.setattr(collection, "devices", lambda _: (("Intel(R) Data Center GPU Max 1550", "1.6.33276+16"),))
+MAX = Device("xpu", "Intel(R) Data Center GPU Max 1550", driver="1.6.33276+16")
+GPU_STACK = {"torch": "2.8.0+xpu", "intel-extension-for-pytorch": "2.8.10+xpu"}
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """A function that plants devices and versions of a stack as torch tells them on Intel GPUs; none is at hand."""
+
+    def plant(*found, versions=GPU_STACK, nodes=("xpu",)):
+        monkeypatch.setattr(collection, "device_types", lambda: list(nodes))
+        monkeypatch.setattr(collection, "devices", lambda kind, python: tuple(d for d in found if d.type == kind))
+        monkeypatch.setattr(collection, "versions_of", lambda python: versions)
+
+    return plant
+
+
+def test_a_device_brings_its_platform_and_driver(planted):
+    planted(MAX)
     assert collection.present_drivers(load_matrix()) == {"max1550": "1.6.33276+16"}
-    assert collection.present_platforms(load_matrix())["max1550"] == "Intel(R) Data Center GPU Max 1550"
+    assert collection.present_platforms(load_matrix()) == {"max1550": MAX.name}
+
+
+def test_the_host_is_there_with_the_cpu_build_alone(planted):
+    planted(MAX, versions=GPU_STACK | {"intel-extension-for-pytorch": "2.8.0"})
+    assert collection.present_platforms(load_matrix()) == {"cpu": "cpu", "max1550": MAX.name}
+    planted(MAX, versions={"torch": "2.8.0"})
+    assert "cpu" not in collection.present_platforms(load_matrix())
+
+
+def test_a_device_without_a_kernel_node_is_found_by_the_build_and_by_name(planted):
+    """In WSL, and in containers without /sys."""
+    planted(MAX, nodes=())
+    assert "max1550" in collection.present_platforms(load_matrix())
+    planted(MAX, nodes=(), versions={})
+    assert "max1550" not in collection.present_platforms(load_matrix())
+    assert collection.chosen_platforms(load_matrix(), "max1550", False) == ["max1550"]
+
+
+def test_a_device_of_no_platform_is_reported_with_what_to_add(planted):
+    planted(Device("xpu", "Intel(R) Arc(TM) Pro B70 Graphics", 0xE223))
+    (line,) = collection.strangers(load_matrix())
+    assert "'Intel(R) Arc(TM) Pro B70 Graphics' (PCI id 0xe223)" in line
+    assert "device_names" in line and "fixtures/matrix/platforms.toml" in line  # noqa: PT018
+    with pytest.raises(pytest.UsageError, match=r"this machine has no b60 \(it has none\).*Pro B70 Graphics"):
+        collection.chosen_platforms(load_matrix(), "b60", False)
+    planted(MAX)
+    assert not [*collection.strangers(load_matrix())]
+
+
+def test_a_gpu_build_that_sees_no_device_is_reported(planted):
+    planted()
+    assert [*collection.strangers(load_matrix())] == [
+        "torch 2.8.0+xpu sees no Intel GPU; run python -m fixtures.doctor to see why"
+    ]
+
+
+def test_devices_are_asked_of_the_interpreter_of_the_stack(tmp_path):
+    """Planted: an interpreter that says what it has."""
+    python = tmp_path / "python"
+    answer = '{"name": "Intel(R) Arc(TM) B580 Graphics", "driver": "1", "id": null, "xmx": true, "block_2d": true}'
+    python.write_text(f"#!/bin/sh\necho a warning\necho 'device {answer}'\n")
+    python.chmod(0o755)
+    (device,) = collection.devices("xpu", str(python))
+    assert device == Device("xpu", "Intel(R) Arc(TM) B580 Graphics", None, True, True, "1")
+    assert collection.devices("xpu", str(tmp_path / "absent")) == ()

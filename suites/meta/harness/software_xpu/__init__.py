@@ -30,6 +30,7 @@ FAULTS = (
     "no_fork_guard",  # no fault of a card: forks may use it, so that a test sees what lies behind the guard
 )
 INTEL_VENDOR = "0x8086"
+PCI_IDS = {MAX_1550: 0x0BD5, "Intel(R) Data Center GPU Max 1100": 0x0BDA, "Intel(R) Arc(TM) B580 Graphics": 0xE20B}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ def interpreter(folder, cards=(MAX_1550,), memory=64 * 2**30, faults=()):
     stack.mkdir(parents=True)
     settings = {"cards": list(cards), "memory": memory, "faults": list(faults)}
     (folder / "card.json").write_text(json.dumps(settings))
-    _nodes(folder, len(cards))
+    _nodes(folder, cards)
     _packages(stack, with_diffusers="no_diffusers" not in faults)
     return _environment(folder, stack)
 
@@ -74,12 +75,13 @@ def queries(python):
     return [Query(**json.loads(line)) for line in lines]
 
 
-def _nodes(folder, count):
+def _nodes(folder, cards):
     """Kernel nodes as sysfs has them, one of each card."""
-    for number in range(count):
+    for number, card in enumerate(cards):
         device = folder / "sys/class/drm" / f"renderD{128 + number}" / "device"
         device.mkdir(parents=True)
         (device / "vendor").write_text(f"{INTEL_VENDOR}\n")
+        (device / "device").write_text(f"{PCI_IDS.get(card, 0):#06x}\n")
 
 
 def _packages(stack, with_diffusers):

@@ -11,11 +11,11 @@ def _torch(module):
     importlib.import_module("software_xpu.install").install(module)
 
 
-def _collection(module):
+def _devices(module):
     module.DRM_NODES = Path(sys.prefix) / "sys/class/drm"
 
 
-COMPLETED = {"torch": _torch, "fixtures.plugin.collection": _collection}
+COMPLETED = {"torch": _torch, "fixtures.worker.devices": _devices}
 
 
 class _Loader(importlib.abc.Loader):
