@@ -24,7 +24,7 @@ class WeightOnlyQuantizedLinear(torch.nn.Module):
     """qweight int32 [in / 8, out], a Parameter; scales [in / group, out] and qzeros, buffers; bias.
 
     qzeros is None on XeTLA and int8 [8] on oneDNN where the scheme is symmetric, whatever the checkpoint holds. Both
-    engines want another layout than the checkpoint's, to which the first call changes on XeTLA.
+    engines want another layout than the checkpoint's, to which the first call changes.
     """
 
     def __init__(
@@ -60,24 +60,24 @@ class WeightOnlyQuantizedLinear(torch.nn.Module):
 
     def integers(self):
         """[in, out] 0 to 15, from either layout."""
-        packed = self.qweight.t() if self.weight_transposed else self.qweight
+        packed = self.qweight.t() if self.weight_transposed and self.qzeros is None else self.qweight
         shifts = torch.arange(0, 4 * NIBBLES, 4, dtype=torch.int32, device=packed.device)
         unpacked = (packed[:, None, :] >> shifts[None, :, None]) & 15
         return unpacked.reshape(-1, packed.shape[1])[: self.in_features]
 
     def dequantised(self):
         """Weights [out, in] in the scales' dtype."""
-        scales = self.scales.t() if self.weight_transposed else self.scales
+        scales = self.scales.t() if self.weight_transposed and self.qzeros is None else self.scales
         groups = scales.repeat_interleave(self.blocksize, 0)[: self.in_features]
         weight = ((self.integers() - MIDDLE).to(groups.dtype) * groups).t()
         return weight if self.g_idx is None else weight[:, self.g_idx.argsort()]
 
     def lay_out(self):
-        """Change to the layout of the engine: XeTLA keeps weights and scales with `in` last."""
+        """Change to the layout of the engine: on XeTLA weights and scales have `in` last, oneDNN has other strides."""
         if not self.weight_transposed and xpu_gemm_use_xetla():
             self.qweight.data = self.qweight.t().contiguous()
             self.scales.data = self.scales.t().contiguous().to(torch.float16)
-            self.weight_transposed = True
+        self.weight_transposed = True
 
     def forward(self, hidden):
         self.lay_out()
