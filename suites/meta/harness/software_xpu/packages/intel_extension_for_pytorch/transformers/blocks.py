@@ -41,6 +41,8 @@ class _Block:
         mask, position = options.get("attention_mask"), options.get("cache_position")
         self._refuse_shards()
         kind = _kind(cache)
+        if kind == "static":
+            _own_heads(cache, self.ipex_config)
         if IPEXAttention.cache_type is None:
             IPEXAttention.cache_type = kind
         if mask is not None and mask.dim() == 4 and position is not None:
@@ -70,6 +72,16 @@ def _kind(cache):
     from transformers.cache_utils import StaticCache
 
     return "static" if isinstance(cache, StaticCache) else "dynamic"
+
+
+def _own_heads(cache, config):
+    """CacheUtils.IPEXStaticCache: of a static cache, which is made for all heads, a rank keeps those of its own."""
+    heads = cache.num_key_value_heads // config.tp_size
+    if cache.key_cache[0].shape[1] == heads:
+        return
+    rank = torch.distributed.get_rank()
+    for tables in (cache.key_cache, cache.value_cache):
+        tables[:] = [table[:, rank * heads : (rank + 1) * heads].contiguous() for table in tables]
 
 
 def _causal(mask, position, mixed):

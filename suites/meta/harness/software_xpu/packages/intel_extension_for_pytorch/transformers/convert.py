@@ -22,7 +22,16 @@ def converted(model, run_as):
     whole = getattr(model, "module", model)
     _replace_functions(whole)
     _replace_layers(whole, run_as, size, group)
+    _own_rotary_tables(whole)
     return model
+
+
+def _own_rotary_tables(model):
+    """RoPE.py makes its tables from the configuration in 32 bits, whatever was cast; here the stock ones are made so."""
+    for module in model.modules():
+        if hasattr(module, "rope_init_fn"):
+            frequencies, module.attention_scaling = module.rope_init_fn(module.config, module.inv_freq.device)
+            module.inv_freq = module.original_inv_freq = frequencies
 
 
 def _parallel(model):
