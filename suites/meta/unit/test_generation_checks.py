@@ -161,6 +161,16 @@ def test_every_linear_must_be_quantised():
     assert proof.quantised({**found, "int4_linears": 14}, 2, linears).verdict == "PASS"
 
 
+@pytest.mark.parametrize(("devices", "verdict"), [
+    (["xpu"], "PASS"),
+    (["cpu", "xpu"], "NOT_OPTIMISED"),
+    (["cpu"], "NOT_OPTIMISED"),
+    ([], "NOT_OPTIMISED"),
+])  # fmt: skip
+def test_every_weight_lies_on_the_device(devices, verdict):
+    assert proof.placed([{"devices": devices}], "xpu").verdict == verdict
+
+
 @pytest.mark.parametrize(("kept", "verdicts"), [
     (None, []),  # the optimiser leaves INT4 linears alone
     ([4096, 4096], ["PASS"]),

@@ -27,7 +27,7 @@ def converted(model, run_as):
 
 
 def _own_rotary_tables(model):
-    """RoPE.py makes its tables from the configuration in 32 bits, whatever was cast; here the stock ones are made so."""
+    """RoPE.py makes tables of its own from the configuration, in 32 bits; here the stock ones are made so."""
     for module in model.modules():
         if hasattr(module, "rope_init_fn"):
             frequencies, module.attention_scaling = module.rope_init_fn(module.config, module.inv_freq.device)
