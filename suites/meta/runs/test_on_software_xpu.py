@@ -86,7 +86,7 @@ def test_a_missing_synchronise_is_seen(run_on):
     assert [query for query in queries(python) if query.what == "clock"], run.output
 
 
-@pytest.mark.parametrize(("fault", "suite", "cell", "verdict", "check"), [
+@pytest.mark.parametrize(("fault", "suite", "name", "verdict", "check"), [
     ("optimize_swallows", "generation", FP16, "NOT_OPTIMISED", "optimised"),
     ("no_diffusers", "generation", FP16, "FAIL", "runs"),
     ("tensors_left_on_host", "generation", FP16, "NOT_OPTIMISED", "placed"),
@@ -94,7 +94,7 @@ def test_a_missing_synchronise_is_seen(run_on):
     ("tp_size_1", "tp_sharding", TP, "NOT_OPTIMISED", "tensor_parallel"),
     ("lost_device_after:4000", "generation", FP16, "CRASHED", "runs"),
 ])  # fmt: skip
-def test_a_planted_fault_turns_red(run_on, fault, suite, cell, verdict, check):
-    run, _ = run_on([(suite, cell)], faults=(fault,), cards=(MAX_1550,) * 2)
-    assert run.verdict(f"test_{suite}[{cell}]") == verdict, run.output
-    assert verdict in run.line(f"test_{suite}[{cell}]", check)
+def test_a_planted_fault_turns_red(run_on, fault, suite, name, verdict, check):
+    run, _ = run_on([(suite, name)], faults=(fault,), cards=(MAX_1550,) * 2)
+    assert run.verdict(f"test_{suite}[{name}]") == verdict, run.output
+    assert verdict in run.line(f"test_{suite}[{name}]", check)

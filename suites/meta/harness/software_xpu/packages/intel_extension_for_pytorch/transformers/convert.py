@@ -32,6 +32,12 @@ def _own_rotary_tables(model):
         if hasattr(module, "rope_init_fn"):
             frequencies, module.attention_scaling = module.rope_init_fn(module.config, module.inv_freq.device)
             module.inv_freq = module.original_inv_freq = frequencies
+        elif type(module).__name__ == "GPTJAttention":
+            from transformers.models.gptj.modeling_gptj import create_sinusoidal_positions
+
+            old = module.embed_positions
+            table = create_sinusoidal_positions(len(old), module.rotary_dim or module.embed_dim)
+            module.embed_positions = table.to(old.device, torch.float32)
 
 
 def _parallel(model):
