@@ -10,8 +10,7 @@ from fixtures.contract.suites import questions
 from suites.meta.harness.inner import plant, run_suite
 from suites.meta.harness.software_xpu import MAX_1550, interpreter, queries
 
-pytestmark = pytest.mark.nightly
-
+GIBIBYTE = 2**30
 GRID = {"beam": "2", "bs": "1", "input": "16", "output": "4", "iter": "2"}
 OPTIONS = ("--weights", "miniature", "--num-warmup", "1")
 FP16, INT4, TP = (
@@ -23,18 +22,18 @@ FP16, INT4, TP = (
 def run_on(tmp_path_factory):
     """`run_on(tests, *options, cards, faults)` runs [(suite, cell)] on such a machine: (the Run, its interpreter)."""
 
-    def run(tests, *options, cards=(MAX_1550,), faults=()):
+    def run(tests, *options, cards=(MAX_1550,), faults=(), memory=64 * GIBIBYTE, platform="max1550", environment=None):
         folder = tmp_path_factory.mktemp("xpu")
-        python = interpreter(folder / "python", cards=cards, faults=faults)
+        python = interpreter(folder / "python", cards=cards, faults=faults, memory=memory)
         chosen = [f"{questions()[suite].file}::test_{suite}[{cell}]" for suite, cell in tests]
-        arguments = (*chosen, "--platform", "max1550", *OPTIONS, *options)
-        return run_suite(folder / "run", *arguments, python=python, environment=GRID), python
+        arguments = (*chosen, "--platform", platform, *OPTIONS, *options)
+        return run_suite(folder / "run", *arguments, python=python, environment=GRID | (environment or {})), python
 
     return run
 
 
+SHORT = {("generation", FP16): "WAIVED"}  # padding, and caches mixed in a process
 SINGLE = {
-    ("generation", FP16): "WAIVED",  # padding, and caches mixed in a process
     ("generation", INT4): "WAIVED",
     ("latency", FP16): "PASS",
     ("dispatch", FP16): "NO_BASELINE",
@@ -54,6 +53,11 @@ SHARDED = {
 
 
 @pytest.fixture(scope="module")
+def short(run_on):
+    return run_on(SHORT)
+
+
+@pytest.fixture(scope="module")
 def single(run_on):
     return run_on(SINGLE)
 
@@ -63,29 +67,38 @@ def sharded(run_on):
     return run_on(SHARDED, cards=(MAX_1550,) * 2)
 
 
-@pytest.mark.parametrize(("machine", "verdicts"), [("single", SINGLE), ("sharded", SHARDED)])
+@pytest.mark.parametrize(("machine", "verdicts"), [
+    ("short", SHORT),
+    pytest.param("single", SINGLE, marks=pytest.mark.nightly),
+    pytest.param("sharded", SHARDED, marks=pytest.mark.nightly),
+])  # fmt: skip
 def test_every_suite_ends_as_predicted(request, machine, verdicts):
     run, _ = request.getfixturevalue(machine)
     assert {(suite, cell): run.verdict(f"test_{suite}[{cell}]") for suite, cell in verdicts} == verdicts, run.output
 
 
-def test_nothing_asks_for_the_device_before_a_fork(single):
-    forks = [query for query in queries(single[1]) if query.what == "fork"]
+@pytest.mark.parametrize("machine", ["short", pytest.param("single", marks=pytest.mark.nightly)])
+def test_nothing_asks_for_the_device_before_a_fork(request, machine):
+    seen = queries(request.getfixturevalue(machine)[1])
+    forks = [query for query in seen if query.what == "fork"]
     assert forks
     assert not [query for query in forks if query.asked_before]
-    assert not [query for query in queries(single[1]) if query.what == "use after fork"]
+    assert not [query for query in seen if query.what == "use after fork"]
 
 
+@pytest.mark.nightly
 def test_no_clock_is_read_before_the_device_has_finished(single):
     assert not [query for query in queries(single[1]) if query.what == "clock"]
 
 
+@pytest.mark.nightly
 def test_a_missing_synchronise_is_seen(run_on):
     fault = plant(FP16, "first", "device.nothing_waits_for_the_device")
     run, python = run_on([("latency", FP16)], "-p", "suites.meta.harness.planting", fault)
     assert [query for query in queries(python) if query.what == "clock"], run.output
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("fault", "suite", "name", "verdict", "check"), [
     ("optimize_swallows", "generation", FP16, "NOT_OPTIMISED", "optimised"),
     ("no_diffusers", "generation", FP16, "FAIL", "runs"),

@@ -15,6 +15,7 @@ from fixtures.measure.processes import free_port
 from suites.meta.harness.inner import ROOT, nodes, run_suite
 from suites.meta.harness.software_xpu import MAX_1550, interpreter, queries
 
+pytestmark = pytest.mark.nightly
 METEOR_LAKE, B580 = "Intel(R) Arc(TM) Graphics", "Intel(R) Arc(TM) B580 Graphics"
 MEBIBYTE = 2**20
 
@@ -206,17 +207,6 @@ def test_tp_size_1_is_taken_from_an_engine_where_planted(made):
 
 
 # -- a whole run ----
-
-
-def test_a_whole_run_finds_the_platform_and_its_workers_reach_the_card(made, tmp_path):
-    python = made("no_fork_guard")
-    chosen = nodes("generation", ["llama-2-7b-fp16-max1550-single"])
-    options = ["--platform", "max1550", "--weights", "miniature", f"--results={tmp_path}", "-p", "no:hypothesispytest"]
-    subprocess.run([python, "-m", "pytest", *chosen, *options], cwd=ROOT, timeout=170, check=False, env=os.environ | {
-        "PYTHONPATH": str(ROOT)
-    })  # fmt: skip
-    assert "llama-2-7b-fp16-max1550-single" in (tmp_path / "journal.jsonl").read_text()
-    assert any(query.what == "init" and "nn/modules/module.py" in query.caller for query in queries(python))
 
 
 def test_without_the_stand_in_this_machine_has_no_such_platform(tmp_path):
