@@ -1,25 +1,34 @@
 # `make qualify` runs the main job, `make test` passes the tests; each makes .venv and installs the locked set first.
-# Needs Python 3.11, gcc and make.
+# `make .venv-xpu` installs the stack of Intel GPUs. Needs Python 3.11, gcc and make.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
+# Where the wheels for Intel GPUs are; everything else comes from PyPI. Every version is pinned, so the best match over
+# all indexes is that one version.
+XPU_INDEXES := --index https://download.pytorch.org/whl/xpu \
+	--index https://pytorch-extension.intel.com/release-whl/stable/xpu/us/ --index-strategy unsafe-best-match
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m llama2 --benchmark-compare
 # test_against needs another stack (--against=PYTHON).
 SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py)))
 
-.PHONY: .venv qualify test nightly lint lock results benchmarks fuzz fault-injection study-accuracy study-calm study-resume \
-	study-wall-clock clean
+FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
+
+.PHONY: .venv .venv-xpu qualify test nightly lint lock lock-xpu results benchmarks fuzz fault-injection study-accuracy \
+	study-calm study-resume study-wall-clock clean
 
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
+# Of each family's representative INT4 and the float precision that this CPU computes in; `make nightly` runs all.
 test: .venv/.installed lint
-	.venv/bin/python -m pytest -m representative $(SUITES)
+	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m "not nightly" suites/meta
 
-# What takes long and changes seldom: the timing gate end to end, fault injection, every planted fault.
+# What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted
+# fault, and whole runs that are killed, resumed, disturbed and compared.
 nightly: .venv/.installed
+	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m nightly suites/meta
 
 lint: .venv/.installed
@@ -36,7 +45,7 @@ results: .venv/.installed
 
 # Changes every kind of file at random, 5,000 times each.
 fuzz: .venv/.installed
-	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/unit/test_fuzz.py --hypothesis-show-statistics
+	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/unit/test_fuzz.py
 
 benchmarks: .venv/.installed
 	.venv/bin/python -m pytest --benchmark-only suites/meta
@@ -69,7 +78,7 @@ fault-injection: .venv/.installed
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	.venv/bin/python -m fixtures.engine.extensions 2>.venv/extensions.log || { cat .venv/extensions.log; exit 1; }
 	touch $@
 
@@ -77,5 +86,21 @@ lock: .venv/.installed
 	.venv/bin/uv pip compile --quiet --extra host --extra dev --generate-hashes --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --output-file requirements.lock pyproject.toml
 
+# Of another build of torch nothing here could run on an Intel GPU: the install fails where that is what came.
+.venv-xpu: .venv-xpu/.installed
+
+.venv-xpu/.installed: requirements-xpu.lock
+	rm -rf .venv-xpu
+	$(PYTHON) -m venv .venv-xpu
+	.venv-xpu/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	VIRTUAL_ENV=$(CURDIR)/.venv-xpu .venv-xpu/bin/uv pip sync --quiet $(XPU_INDEXES) requirements-xpu.lock
+	.venv-xpu/bin/python -c "import torch; assert torch.__version__.endswith('+xpu'), torch.__version__"
+	touch $@
+
+lock-xpu: .venv/.installed
+	.venv/bin/uv pip compile --quiet --extra xpu --generate-hashes --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 $(XPU_INDEXES) --no-emit-index-url \
+		--output-file requirements-xpu.lock pyproject.toml
+
 clean:
-	rm -rf .venv results nc_workspace
+	rm -rf .venv .venv-xpu results nc_workspace

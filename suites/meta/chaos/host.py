@@ -8,12 +8,13 @@ import ctypes
 import mmap
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 from suites.meta.faults.worker import MEBIBYTE, OOM_GROUP
 from suites.meta.harness.processes import running
@@ -137,17 +138,8 @@ def adopt():
 
 
 def children():
-    """Numbers of this process's children and theirs that run, however they were started and whatever they call
-    themselves."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
-    found, more = set(), {os.getpid()}
-    while more:
-        more = {pid for pid, parent in parents.items() if parent in more and pid not in found}
-        found |= more
-    return {pid for pid in found if running(pid)}
+    """Numbers of this process's children and theirs that run, whatever they call themselves."""
+    return {process.pid for process in psutil.Process().children(recursive=True) if running(process.pid)}
 
 
 def orphans(seconds=LETTING_GO):
@@ -157,11 +149,10 @@ def orphans(seconds=LETTING_GO):
         time.sleep(0.02)
     reported = {}
     for pid in left:
-        with contextlib.suppress(OSError):
-            reported[pid] = (
-                Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:100]
-            )
-            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            reported[pid] = " ".join(process.cmdline())[:100]
+            process.kill()
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

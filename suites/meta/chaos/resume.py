@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 from fixtures.results import read_journal
 from suites.meta.harness.arithmetic import HAS_BF16, PRECISIONS
 from suites.meta.harness.inner import ROOT, junit, nodes
@@ -105,12 +107,9 @@ class Chain:
         return left
 
     def _processes(self):
-        mark, found = f"\0TMPDIR={self.temporary}".encode(), set()
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                if mark in b"\0" + path.read_bytes() and running(int(path.parent.name)):
-                    found.add(int(path.parent.name))
-        return found
+        places = {process.pid: process.info["environ"] for process in psutil.process_iter(["environ"])}
+        mine = {pid for pid, place in places.items() if (place or {}).get("TMPDIR", "").startswith(str(self.temporary))}
+        return {pid for pid in mine if running(pid)}
 
     def outcome(self):
         """Wait for the run to end by itself: its Outcome."""

@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 FAULTS = {}
 OOM_GROUP = "xpu-llm-cts-injection-"  # followed by the number of the process that made it
 MEBIBYTE = 2**20
@@ -130,7 +132,7 @@ def oom_group():
             folder = Path("/sys/fs/cgroup", kind, f"{OOM_GROUP}{pid}")
             if folder.exists():
                 return folder
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        pid = psutil.Process(pid).ppid()
     raise RuntimeError("no control group was made for this fault injection")
 
 
@@ -139,7 +141,7 @@ def memory_refused(model, again):
     """Address space runs out in the stack's own allocator."""
     import torch
 
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+    used = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (used + 64 * MEBIBYTE, resource.RLIM_INFINITY))
     torch.empty(8 * 1024 * MEBIBYTE, dtype=torch.uint8)
 

@@ -35,11 +35,11 @@ class Run:
         return next((row.strip() for row in self.tests[name][2].splitlines() if row.strip().startswith(check)), "")
 
 
-def run_suite(folder, *arguments, timeout=540, environment=None, cwd=ROOT):
-    """Run pytest with `arguments` from the project's root; journal and JUnit go to `folder`."""
+def run_suite(folder, *arguments, timeout=540, environment=None, cwd=ROOT, python=sys.executable):
+    """Run pytest of an interpreter with `arguments` from the project's root; journal and JUnit go to `folder`."""
     words, variables = command_of(folder, arguments, environment)
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", *words],
+        [python, "-m", "pytest", *words],
         cwd=cwd,
         env=variables,
         stdin=subprocess.DEVNULL,

@@ -2,8 +2,8 @@
 
 import os
 
-from fixtures.plugin import collection
+from fixtures.plugin import processes
 
 
 def pytest_configure():
-    collection.total_memory = lambda device_type: int(os.environ["DEVICE_MEMORY"])
+    processes.total_memory = lambda device_type, python: int(os.environ["DEVICE_MEMORY"])

@@ -24,6 +24,11 @@ def environment(service, names):
     return {name: os.environ.get(name) for name in names}
 
 
+def imported(service, names):
+    """Which of the modules this process has."""
+    return [name for name in names if sys.modules.get(name)]
+
+
 def end_by(service, number):
     os.kill(os.getpid(), number)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from fixtures.engine.ranks import environment
@@ -17,7 +18,7 @@ from fixtures.worker.launchers import LaunchedGroup, command_line, reported_by
 from fixtures.worker.pool import ForkServerFailed, Worker
 from fixtures.worker.termination import WorkerEnded
 from suites.meta.harness.inner import ROOT
-from suites.meta.harness.processes import of_the_suite, running
+from suites.meta.harness.processes import gone, of_the_suite
 
 CALLS = "suites.meta.harness.worker_calls:"
 LIGHT = ("@fixtures.engine.service",)  # in place of a stack: the launcher's work is tested
@@ -36,20 +37,6 @@ def start():
     for group in groups:
         group.close()
     assert gone(of_the_suite() - before)
-
-
-def gone(pids, seconds=10):
-    """Whether processes end by themselves."""
-    deadline = time.monotonic() + seconds
-    while any(map(running, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(map(running, pids))
-
-
-def parent(pid):
-    """The number of a process's parent."""
-    with open(f"/proc/{pid}/stat") as stat:
-        return int(stat.read().rsplit(")", 1)[1].split()[1])
 
 
 def worker_of(group):
@@ -122,7 +109,9 @@ def test_every_launcher_brings_its_ranks(start, launcher):
     group = start(launcher)
     worker = worker_of(group)
     assert [answer["rank"] for answer in call(worker, "where")] == ["0", "1"]
-    assert [fork_server.pid for fork_server in group.fork_servers] == [parent(rank.pid) for rank in worker.ranks]
+    assert [fork_server.pid for fork_server in group.fork_servers] == [
+        psutil.Process(rank.pid).ppid() for rank in worker.ranks
+    ]
     names = ["LOCAL_SIZE", "WORLD_SIZE", "TORCH_LLM_ALLREDUCE", launchers.TOKEN]
     expected = {"LOCAL_SIZE": "2", "WORLD_SIZE": "2", "TORCH_LLM_ALLREDUCE": None, launchers.TOKEN: None}
     assert call(worker, "environment", names=names) == [expected] * 2

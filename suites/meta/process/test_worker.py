@@ -20,9 +20,11 @@ from fixtures.worker.environment import base_environment
 from fixtures.worker.output import KEPT
 from fixtures.worker.pool import ForkServer, ForkServerFailed, Worker
 from fixtures.worker.termination import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
-from suites.meta.harness.processes import running
+from suites.meta.harness.processes import gone, running
 
 CALLS = "suites.meta.harness.worker_calls:"
+
+MODULE = "tabnanny"  # of the standard library, which nothing else here imports
 
 
 @pytest.fixture
@@ -55,14 +57,6 @@ def termination(worker, function, deadline=30, **arguments):
         call(worker, function, deadline, **arguments)
     assert not any(map(running, pids)), "a worker that ended must leave no process behind"
     return caught.value.termination
-
-
-def gone(pid):
-    """Whether a process ends, in a while."""
-    end = time.monotonic() + 5
-    while running(pid) and time.monotonic() < end:
-        time.sleep(0.01)
-    return not running(pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGBUS, signal.SIGABRT])
@@ -148,18 +142,46 @@ def test_an_end_is_seen_though_a_grandchild_holds_the_connection(worker):
 
 
 @pytest.mark.parametrize("end", ["worker", "fork_server", "suite"])
-def test_no_grandchild_outlives_its_worker(end):
-    fork_server = ForkServer(["@fixtures.engine.service"])
+@pytest.mark.parametrize("forked", [False, True])
+def test_no_grandchild_outlives_its_worker(end, forked):
+    base = fork_server = ForkServer(["@fixtures.engine.service"])
+    if forked:
+        fork_server = ForkServer(["@fixtures.engine.service", MODULE], base=base)
     worker = Worker(fork_server)
     child = call(worker, "leave_a_child")
     assert running(child)
     if end == "worker":
         worker.close()
     elif end == "suite":
-        fork_server.control.shutdown(socket.SHUT_RDWR)  # as when the test process is killed
+        base.control.shutdown(socket.SHUT_RDWR)  # as when the test process is killed
     else:
-        fork_server.process.terminate()
-    assert gone(child)
+        os.kill(fork_server.pid, signal.SIGTERM)
+    assert gone([child])
+    for end in (worker, fork_server, base):
+        end.close()
+
+
+def test_a_fork_server_forked_from_another_has_what_that_has_and_more():
+    base = ForkServer(["@fixtures.engine.service"])
+    forked = ForkServer(["@fixtures.engine.service", MODULE], base=base)
+    workers = [Worker(base), Worker(forked)]
+    seen = [call(worker, "imported", names=["torch", MODULE]) for worker in workers]
+    assert seen == [["torch"], ["torch", MODULE]]
+    assert call(workers[1], "environment", names=["TMPDIR"]) == {"TMPDIR": forked.folder.name}
+    os.kill(forked.pid, signal.SIGKILL)
+    assert gone([workers[1].ranks[0].pid])
+    assert forked.process.poll() is not None
+    with pytest.raises(ForkServerFailed, match=f"the process that imported {MODULE} is gone"):
+        forked.fork()
+    assert call(workers[0], "echo", value=1) == 1, "the one it was forked from goes on"
+    for end in (*workers, forked, base):
+        end.close()
+
+
+def test_a_fork_server_can_leave_an_import_to_its_workers():
+    fork_server = ForkServer([f"!{MODULE}", f"+{MODULE}", "@fixtures.engine.service"])
+    worker = Worker(fork_server)
+    assert call(worker, "imported", names=[MODULE]) == [MODULE]
     worker.close()
     fork_server.close()
 
@@ -293,7 +315,7 @@ def test_workers_die_with_their_fork_server(fork_server):
     pid = call(worker, "where")["pid"]
     os.kill(doomed.process.pid, signal.SIGKILL)
     doomed.process.wait()
-    assert gone(pid)
+    assert gone([pid])
     doomed.close()
     worker.close()  # kept for another test of its cell, it outlived what it was forked from
 

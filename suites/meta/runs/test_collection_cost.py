@@ -1,4 +1,4 @@
-"""What collecting costs: a bare pytest, the whole matrix, and a matrix of 10,000 cells. Benchmarks, not limits."""
+"""What collecting costs: no slow import, whatever is collected, and times as benchmarks, without limits."""
 
 import shutil
 
@@ -51,3 +51,10 @@ def test_cost_of_collecting(request, benchmark, tmp_path, nothing, large_matrix,
     run = benchmark.pedantic(run_suite, args=(tmp_path, *arguments), kwargs={"cwd": cwd}, rounds=rounds)
     assert run.status in (0, 5)
     assert run.output.count("test_generation[") == cells
+
+
+def test_collecting_everything_imports_nothing_slow(tmp_path):
+    run = run_suite(tmp_path, "-p", "suites.meta.harness.imported", "--collect-only", "suites", "--platform", "all")
+    assert run.status == 0
+    assert "test_fuzz.py" in run.output, "the suite's own tests are collected, too"
+    assert "slow imports: none" in run.output

@@ -7,6 +7,8 @@ import pytest
 from suites.meta.harness.inner import generation, latency, nodes, run_suite
 from suites.meta.runs.test_cli import refused
 
+pytestmark = pytest.mark.nightly
+
 SAME, SLOWER, MISSING, ELSEWHERE = CELLS = [
     "llama-2-7b-fp32-cpu-single",
     "llama-2-13b-fp32-cpu-single",

@@ -7,6 +7,8 @@ import pytest
 from fixtures.results import numerics_key
 from suites.meta.harness.inner import nodes, plant, run_suite
 
+pytestmark = pytest.mark.nightly
+
 SAME, BROKEN, OTHER = (f"llama-{model}-fp32-cpu-single" for model in ("2-7b", "2-13b", "3-8b"))
 NODES = nodes("dispatch", [SAME, BROKEN, OTHER])
 

@@ -77,6 +77,7 @@ def test_a_module_takes_the_options_shown(command):
     words = shlex.split(command)[1:]
     if words[0] != "-m" or not words[1].startswith(("fixtures", "suites")):
         pytest.skip("not a module of this project")
-    source = ROOT / f"{words[1].replace('.', '/')}.py"
+    path = ROOT / words[1].replace(".", "/")
+    source = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
     text = source.read_text()
     assert all(f'"{word}"' in text for word in words[2:] if word.startswith("--")), source

@@ -1,20 +1,26 @@
 """What a run says first and last, on a CPU without AVX-512 and without accepted values."""
 
+import re
+
 import pytest
 
 from suites.meta.harness.forked import fork_suite
-from suites.meta.harness.inner import generation, nodes, run_suite
+from suites.meta.harness.inner import ROOT, generation, nodes, plant, run_suite
+from suites.meta.harness.sample import sample_of, shape_of
 
 FP32, BF16 = (f"llama-2-7b-{precision}-cpu-single" for precision in ("fp32", "bf16"))
+BROKEN = "llama-2-13b-fp32-cpu-single"
+PLANTED = ("-p", "suites.meta.harness.planting", plant(BROKEN, "before", "rope_base_doubled"))
 AVX2 = ("-p", "suites.meta.harness.avx2")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two cells on a CPU with AVX2 alone (said, not real), compared with an empty folder of accepted values."""
+    """Three cells on a CPU with AVX2 alone (said, not real), one broken, and an empty folder of accepted values."""
     folder = tmp_path_factory.mktemp("first")
     (folder / "baselines").mkdir()
-    return run_suite(folder, *AVX2, *nodes("generation", [FP32, BF16]), f"--baselines={folder / 'baselines'}")
+    cells = nodes("generation", [FP32, BF16, BROKEN])
+    return run_suite(folder, *AVX2, *PLANTED, *cells, f"--baselines={folder / 'baselines'}")
 
 
 def test_the_header_says_what_the_machine_can_do_and_what_is_accepted(run):
@@ -24,23 +30,22 @@ def test_the_header_says_what_the_machine_can_do_and_what_is_accepted(run):
 
 
 def test_conformance_is_shown_without_accepted_values(run):
-    assert run.status == 0, run.output
-    assert run.verdict(generation(FP32)) == "PASS"
+    assert run.tests[generation(FP32)][:2] == ("PASS", "passed")
     assert run.property(generation(FP32), "regression") == "NO_BASELINE"
     assert run.verdict(generation(BF16)) == "UNSUPPORTED"
 
 
 def test_the_end_counts_both_and_says_what_the_run_is(run):
-    assert "expected 2 = 1 run (1 PASS) + 0 waived + 1 unsupported + 0 not compared" in run.output
+    assert "expected 3 = 2 run (1 FAIL, 1 PASS) + 0 waived + 1 unsupported + 0 not compared" in run.output
     assert "regression: 1 of them conform without comparison with accepted values (1 NO_BASELINE)" in run.output
     assert "--update-baselines" in run.output
-    assert "nothing failed: this run covered 2 of " in run.output
+    assert "1 failed or never ran: this run covered 3 of " in run.output
     assert "`pytest --gate` does" in run.output
 
 
 def test_the_matrix_fits_a_terminal_of_80_columns(run):
-    rows = [line for line in run.output.splitlines() if line.startswith("llama-2-7b ")]
-    assert rows
+    rows = [line for line in run.output.splitlines() if re.match(r"llama-2-\S+ ", line)]
+    assert len(rows) == 2
     assert all(len(line) <= 80 for line in rows)
 
 
@@ -48,3 +53,10 @@ def test_every_llama_2_model_has_a_precision_there(tmp_path):
     run = fork_suite(tmp_path, *AVX2, "-m", "llama2 and fp32", "suites/test_generation.py", "--collect-only", "-q")
     for model in ("7b", "13b", "70b"):
         assert f"llama-2-{model}-fp32-cpu-single" in run.output
+
+
+def test_the_sample_in_the_documents_is_what_a_run_prints(run, tmp_path):
+    page = (ROOT / "docs/sample-run.md").read_text()
+    shown = re.search(r"```text\n\$ .*\n(?s:(.*?))```", page)[1]
+    (tmp_path / "sample.txt").write_text(sample_of(run.output))
+    assert shape_of(shown) == shape_of(sample_of(run.output)), f"put {tmp_path / 'sample.txt'} into docs/sample-run.md"

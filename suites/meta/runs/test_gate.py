@@ -9,6 +9,8 @@ from fixtures.contract.suites import checks_of
 from fixtures.results import Baselines, Value, machine_fingerprint, numerics_key, read_journal
 from suites.meta.harness.inner import ROOT, dispatch, doctored, generation, latency, nodes, plant, run_suite
 
+pytestmark = pytest.mark.nightly
+
 SOUND, BROKEN, UNSUPPORTED = (f"{model}-fp32-cpu-single" for model in ("opt-6.7b", "opt-30b", "qwen3-4b"))
 CLAIMS = """
 schema = 1

@@ -9,7 +9,6 @@ import sys
 
 import numpy as np
 import pytest
-from huggingface_hub import constants
 
 from fixtures.matrix import load_matrix
 from fixtures.measure import pretrained
@@ -214,7 +213,7 @@ def snapshot(tmp_path):
 
 
 def test_links_of_the_hubs_cache_are_followed(snapshot, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(snapshot.parents[2]))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(snapshot.parents[2]))
     assert pretrained.checkpoint(MODELS["llama-2-7b"], None, None) == (snapshot, {})
     checkpoints.pickle_beside_good_weights(snapshot, snapshot / "canary")
     with pytest.raises(CheckpointError, match="may hold a pickle"):

@@ -16,6 +16,8 @@ from fixtures.results.recording import Recorder
 from fixtures.results.traces import TraceFiles
 from suites.meta.harness.arithmetic import HAS_BF16, needs_bf16
 
+pytestmark = pytest.mark.nightly
+
 BEAMS = 4
 FLOAT = "bf16" if HAS_BF16 else "fp32"
 GRAPH, FULL = f"llama-2-7b-{FLOAT}-cpu-single", "llama-2-7b-fp32-cpu-single"

@@ -4,6 +4,8 @@ import pytest
 
 from suites.meta.harness.inner import nodes, plant, run_suite
 
+pytestmark = pytest.mark.nightly
+
 # Faults of the stack, judged by flow (a): cell -> (when, fault, verdict, the check that has to say so).
 STACK = {
     "llama-2-7b": ("first", "int4.scale_of_one_group_doubled", "FAIL", "scales"),

@@ -13,7 +13,7 @@ import pytest
 from suites.meta.harness.arithmetic import needs_bf16
 from suites.meta.harness.inner import run_suite
 
-pytestmark = needs_bf16  # groups of ranks are claimed in no other precision
+pytestmark = [needs_bf16, pytest.mark.nightly]  # groups of ranks are claimed in no other precision
 CELL = "suites/test_distributed.py::test_tp_sharding[opt-6.7b-bf16-cpu-autotp]"
 SHARED = Path("/dev/shm")
 

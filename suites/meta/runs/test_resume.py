@@ -9,6 +9,8 @@ from fixtures.results import Journal
 from suites.meta.chaos.resume import Chain, undisturbed
 from suites.meta.harness.inner import doctored, latency, nodes, run_suite
 
+pytestmark = pytest.mark.nightly
+
 # -- killed and resumed, for real ----
 
 SHORT = nodes("generation", ["opt-6.7b-fp32-cpu-single", "opt-30b-fp32-cpu-single"])

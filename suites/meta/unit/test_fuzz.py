@@ -1,18 +1,11 @@
-"""Whatever stands in a file the suite reads: it is taken, or refused in one sentence with the file's name and a hint.
-
-XPU_LLM_CTS_FUZZ=N tries N mutations for each reader, by chance anew each time; `make fuzz` does 5000.
-"""
+"""Whatever stands in a file the suite reads: it is taken, or refused in one sentence with its name and a hint."""
 
 import datetime
 import json
-import os
 import shutil
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from hypothesis.configuration import set_hypothesis_home_dir
 
 from fixtures.matrix import config_entries, load_matrix
 from fixtures.measure import pretrained
@@ -29,66 +22,57 @@ from fixtures.results.scores import ScoreFiles
 from fixtures.weights.contents import check_code
 from fixtures.weights.inspection import INDEX, check_folder, check_geometry, check_quantised
 from fixtures.weights.reading import Tensors
-from suites.meta.faults import files as mutations
 from suites.meta.harness import sound_files
+from suites.meta.harness.fuzzing import fuzz
 from suites.meta.harness.inner import ROOT
 
-set_hypothesis_home_dir(ROOT / ".pytest_cache" / "hypothesis")
-DEEP = int(os.environ.get("XPU_LLM_CTS_FUZZ", "0"))
 LONGEST = 1500  # characters of a sentence
-fuzzed = settings(
-    max_examples=DEEP or 25,
-    derandomize=not DEEP,
-    database=None,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 EVERY_CELL = load_matrix()
 MATRIX = ("models.toml", "architectures.toml", "platforms.toml", "claims.toml")
 
 
-def taken_or_reported(path, content, read, others=()):
-    """Write `content` to `path` and `read` it; whatever is refused is refused in one sentence about that file.
+def taken_or_reported(kind, sound, path, read, others=(), after=lambda: None):
+    """Write mutations of `sound` to `path` and `read` them: each is taken, or refused in one sentence about that file.
 
     `others` are names that it may be reported of instead, where files do not agree with each other.
     """
-    path.write_bytes(content)
-    try:
-        read()
-    except (*ONE_SENTENCE, pytest.UsageError) as error:
-        text = str(error)
-        assert text.isprintable(), f"not one line that can be printed: {text!r}"
-        assert len(text) <= LONGEST, f"{len(text)} characters: {text[:200]}"
-        assert any(name in text for name in (path.name, *others)), f"{path.name} is not named: {text}"
-        assert "; " in text, f"no hint: {text}"
+
+    def attempt(content):
+        path.write_bytes(content)
+        try:
+            read()
+        except (*ONE_SENTENCE, pytest.UsageError) as error:
+            text = str(error)
+            assert text.isprintable(), f"not one line that can be printed: {text!r}"
+            assert len(text) <= LONGEST, f"{len(text)} characters: {text[:200]}"
+            assert any(name in text for name in (path.name, *others)), f"{path.name} is not named: {text}"
+            assert "; " in text, f"no hint: {text}"
+        after()
+
+    fuzz(kind, sound, attempt)
 
 
 @pytest.mark.parametrize("name", MATRIX)
-@fuzzed
-@given(data=st.data())
-def test_matrix(tmp_path, name, data):
+def test_matrix(tmp_path, name):
     for file in MATRIX:
         shutil.copy(ROOT / "fixtures/matrix" / file, tmp_path)
-    content = data.draw(mutations.toml_files((ROOT / "fixtures/matrix" / name).read_bytes()))
-    taken_or_reported(tmp_path / name, content, lambda: load_matrix(tmp_path).all_cells(), MATRIX)
+    sound = (tmp_path / name).read_bytes()
+    taken_or_reported("toml_files", sound, tmp_path / name, lambda: load_matrix(tmp_path).all_cells(), MATRIX)
 
 
-@fuzzed
-@given(content=mutations.toml_files((ROOT / "baselines/waivers.toml").read_bytes() + sound_files.SCOPES))
-def test_waivers(tmp_path, content):
+def test_waivers(tmp_path):
+    sound = (ROOT / "baselines/waivers.toml").read_bytes() + sound_files.SCOPES
+
     def read():
         listed = waivers.listing(tmp_path, EVERY_CELL, sys.executable, datetime.date(2026, 1, 2))
         assert all(line.isprintable() for line in listed.splitlines())
         waivers.check_patterns(tmp_path, waivers.waivers_here(tmp_path, EVERY_CELL, sys.executable), EVERY_CELL)
 
-    taken_or_reported(tmp_path / "waivers.toml", content, read)
+    taken_or_reported("toml_files", sound, tmp_path / "waivers.toml", read)
 
 
 @pytest.mark.parametrize("suite", ["latency", "generation"])
-@fuzzed
-@given(data=st.data())
-def test_baselines(tmp_path, suite, data):
+def test_baselines(tmp_path, suite):
     real = next((ROOT / "baselines/cpu").glob(f"*/{suite}.json"))
     path = tmp_path / "cpu" / real.parent.name / real.name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,12 +85,10 @@ def test_baselines(tmp_path, suite, data):
         store.record(suite, "cpu", real.parent.name, "another", {"x": Value(1)}, 1)
         store.commit({"command": "pytest"})  # what was taken can be written again
 
-    taken_or_reported(path, data.draw(mutations.json_files(real.read_bytes())), read)
+    taken_or_reported("json_files", real.read_bytes(), path, read)
 
 
-@fuzzed
-@given(data=st.data())
-def test_scores(tmp_path, data):
+def test_scores(tmp_path):
     real = next((ROOT / "baselines/cpu").glob("*/accuracy/*bf16-cpu-single@*.json"))
     record = json.loads(real.read_bytes())
     record["documents"], record["n"] = record["documents"][:3], 3
@@ -119,7 +101,7 @@ def test_scores(tmp_path, data):
         ScoreFiles(tmp_path).elsewhere("cpu", record["cell"], record["task"])
         _scores(found)
 
-    taken_or_reported(path, data.draw(mutations.json_files(json.dumps(record).encode())), read)
+    taken_or_reported("json_files", json.dumps(record).encode(), path, read)
 
 
 def take_all(path):
@@ -132,47 +114,44 @@ def take_all(path):
     return []
 
 
-@fuzzed
-@given(content=mutations.json_lines(sound_files.JOURNAL))
-def test_journal(tmp_path, content):
+@pytest.mark.parametrize("read", [verdicts.last_verdicts, take_all])
+def test_journal(tmp_path, read):
     path = tmp_path / "journal.jsonl"
-    taken_or_reported(path, content, lambda: verdicts.last_verdicts(path))
-    taken_or_reported(path, content, lambda: take_all(path))
-    with Journal(path) as journal:  # a torn end is fixed, whatever stands before it
-        journal.append({"n": 1})
+
+    def append():
+        with Journal(path) as journal:  # a torn end is fixed, whatever stands before it
+            journal.append({"n": 1})
+
+    taken_or_reported("json_lines", sound_files.JOURNAL, path, lambda: read(path), after=append)
 
 
-@fuzzed
-@given(content=mutations.json_lines(sound_files.DOCUMENTS))
-def test_documents_of_a_task(tmp_path, content):
+def test_documents_of_a_task(tmp_path):
     path = tmp_path / "lambada_standard.jsonl"
-    taken_or_reported(path, content, lambda: check_data(path))
+    taken_or_reported("json_lines", sound_files.DOCUMENTS, path, lambda: check_data(path))
 
 
-@fuzzed
-@given(content=mutations.json_lines(sound_files.RECORDS))
-def test_unfinished_scores(tmp_path, content):
+def test_unfinished_scores(tmp_path):
     progress = Progress(tmp_path, "key")
-    progress.path.write_bytes(content)
-    records = Progress(tmp_path, "key").records
-    assert all(isinstance(record["metrics"], dict) for record in records.values())
+
+    def attempt(content):
+        progress.path.write_bytes(content)
+        records = Progress(tmp_path, "key").records
+        assert all(isinstance(record["metrics"], dict) for record in records.values())
+
+    fuzz("json_lines", sound_files.RECORDS, attempt)
 
 
-@fuzzed
-@given(content=mutations.text_files(sound_files.HOSTS))
-def test_hostfile(tmp_path, content):
+def test_hostfile(tmp_path):
     path = tmp_path / "hosts"
-    taken_or_reported(path, content, lambda: check_hosts(path))
+    taken_or_reported("text_files", sound_files.HOSTS, path, lambda: check_hosts(path))
 
 
-@fuzzed
-@given(content=mutations.json_files(json.dumps(sound_files.CODE).encode()))
-def test_remembered_code(tmp_path, content):
+def test_remembered_code(tmp_path, monkeypatch):
     path = tmp_path / "code" / f"row-{'0' * 40}.json"
-    path.parent.mkdir(exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XPU_LLM_CTS_CACHE", str(tmp_path))
-        taken_or_reported(path, content, lambda: pretrained.remember(sound_files.CODE, "row", "0" * 40))
+    path.parent.mkdir()
+    monkeypatch.setenv("XPU_LLM_CTS_CACHE", str(tmp_path))
+    sound = json.dumps(sound_files.CODE).encode()
+    taken_or_reported("json_files", sound, path, lambda: pretrained.remember(sound_files.CODE, "row", "0" * 40))
 
 
 LLAMA = next(model for model in EVERY_CELL.models if model.id == "llama-2-7b")
@@ -188,28 +167,21 @@ def look_at(folder):
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "generation_config.json", INDEX])
-@fuzzed
-@given(data=st.data())
-def test_checkpoint(tmp_path, name, data):
+def test_checkpoint(tmp_path, name):
     files = sound_files.checkpoint(tmp_path, LLAMA)
     assert look_at(tmp_path)
-    taken_or_reported(tmp_path / name, data.draw(mutations.json_files(files[name])), lambda: look_at(tmp_path))
+    taken_or_reported("json_files", files[name], tmp_path / name, lambda: look_at(tmp_path))
 
 
-@fuzzed
-@given(data=st.data())
-def test_tensors(tmp_path, data):
+def test_tensors(tmp_path):
     name = "model-00001-of-00002.safetensors"
     files = sound_files.checkpoint(tmp_path, LLAMA)
-    taken_or_reported(tmp_path / name, data.draw(mutations.safetensors_files(files[name])), lambda: look_at(tmp_path))
+    taken_or_reported("safetensors_files", files[name], tmp_path / name, lambda: look_at(tmp_path))
 
 
-@fuzzed
-@given(data=st.data())
-def test_quantised_checkpoint(tmp_path, data):
-    name = data.draw(st.sampled_from(["config.json", "model.safetensors"]))
+@pytest.mark.parametrize(("name", "kind"), [("config.json", "json_files"), ("model.safetensors", "safetensors_files")])
+def test_quantised_checkpoint(tmp_path, name, kind):
     files = sound_files.quantised(tmp_path)
-    mutate = mutations.json_files if name == "config.json" else mutations.safetensors_files
     check_quantised(tmp_path)
-    content = data.draw(mutate(files[name]))
-    taken_or_reported(tmp_path / name, content, lambda: check_quantised(tmp_path), ["config.json", f"{tmp_path} has"])
+    others = ["config.json", f"{tmp_path} has"]
+    taken_or_reported(kind, files[name], tmp_path / name, lambda: check_quantised(tmp_path), others)

@@ -161,6 +161,39 @@ def test_every_linear_must_be_quantised():
     assert proof.quantised({**found, "int4_linears": 14}, 2, linears).verdict == "PASS"
 
 
+@pytest.mark.parametrize(("devices", "verdict"), [
+    (["xpu"], "PASS"),
+    (["cpu", "xpu"], "NOT_OPTIMISED"),
+    (["cpu"], "NOT_OPTIMISED"),
+    ([], "NOT_OPTIMISED"),
+])  # fmt: skip
+def test_every_weight_lies_on_the_device(devices, verdict):
+    assert proof.placed([{"devices": devices}], "xpu").verdict == verdict
+
+
+@pytest.mark.parametrize(("kept", "verdicts"), [
+    (None, []),  # the optimiser leaves INT4 linears alone
+    ([4096, 4096], ["PASS"]),
+    ([4096, 0], ["NOT_OPTIMISED"]),
+    ([0, 0], ["NOT_OPTIMISED"]),
+])  # fmt: skip
+def test_an_optimiser_may_move_int4_weights_and_lose_none(kept, verdicts):
+    assert [line.verdict for line in proof.int4_kept({"int4_kept": kept})] == verdicts
+
+
+@pytest.mark.parametrize(("sizes", "grouped", "verdict"), [
+    ([2], 8, "PASS"),
+    ([1], 8, "NOT_OPTIMISED"),  # the optimiser took the shard for a whole model
+    ([1, 2], 8, "NOT_OPTIMISED"),
+    ([2], 0, "NOT_OPTIMISED"),
+    ([], 0, "NOT_OPTIMISED"),
+])  # fmt: skip
+def test_layers_that_add_up_themselves_know_every_rank(sizes, grouped, verdict):
+    rank = {"tensor_parallel": {"sizes": sizes, "grouped": grouped, "layers": 8}}
+    assert [line.verdict for line in proof.tensor_parallel([rank, rank])] == [verdict]
+    assert proof.tensor_parallel([{"tensor_parallel": None}] * 2) == []
+
+
 def test_a_full_copy_is_not_a_shard():
     half, whole = {"parameter_bytes": 60}, {"parameter_bytes": 100}
     assert proof.sharded([half, half], 100, 80, 0.05).verdict == "PASS"

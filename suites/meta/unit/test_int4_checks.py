@@ -218,6 +218,7 @@ def saved(**more):
         "stored": found,
         "stored_after": found,
         "before": LOGITS,
+        "to_reload": LOGITS,
         "after": LOGITS,
         "before_proof": SOUND_PROOF,
         "proof": SOUND_PROOF,

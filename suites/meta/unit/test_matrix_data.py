@@ -1,6 +1,9 @@
 """New rows and bad data: a family member is one row, and every fault is reported in one line with its hint."""
 
+import re
 import shutil
+import time
+import tomllib
 
 import pytest
 
@@ -42,6 +45,39 @@ def test_a_family_member_is_one_row(folder):
     assert "codellama-7b-bf16-cpu-autotp" in found
     assert not any("b580" in id for id in found), "the footnote verifies another model"
     assert len(matrix.specified) == 24
+
+
+def test_a_contradiction_goes_when_its_cause_goes(folder):
+    edit(
+        folder,
+        "claims.toml",
+        'models = ["llama-2-7b", "llama-3-8b",',
+        'models = ["mistral-7b", "llama-2-7b",',
+    )
+    edit(folder, "models.toml", 'min_transformers = "4.51.0"', 'min_transformers = "4.48.0"')
+    found = {c.id for c in load_matrix(folder).contradictions}
+    assert "core-ultra-mistral-omitted" not in found
+    assert "transformers-version-rows" not in found
+    assert "core-ultra-llama3-omitted" in found
+
+
+def test_the_list_naming_an_unticked_model_is_a_contradiction(folder):
+    edit(folder, "claims.toml", 'models = ["llama-2-7b", "llama-3-8b",', 'models = ["opt-6.7b", "llama-2-7b",')
+    found = {c.id: c for c in load_matrix(folder).contradictions}
+    assert found["core-ultra-opt-unticked"].models == ("opt-6.7b",)
+
+
+def test_ten_thousand_cells_expand_at_once(folder):
+    rows = "".join(f'[models.copy-{n}]\nlike = "llama-2-7b"\nhub_id = "copies/{n}"\n' for n in range(1300))
+    (folder / "models.toml").write_text((folder / "models.toml").read_text() + rows)
+    matrix = load_matrix(folder)
+    start = time.process_time()
+    cells = matrix.all_cells()
+    ids = {c.id for c in cells}
+    spent = time.process_time() - start
+    assert len(ids) == len(cells) >= 10_000
+    # Takes about 0.05 s of CPU time; the bound only has to catch work that grows with the square.
+    assert spent < 2.0, f"{len(cells)} cells took {spent:.2f} s of CPU time"
 
 
 M, A, P, C = "models.toml", "architectures.toml", "platforms.toml", "claims.toml"
@@ -89,6 +125,9 @@ BAD = {
     "mechanism": (A, '"rope", "mask"', '"roap", "mask"', ["'roap'", "'rope'"]),
     "device type": (P, 'device_type = "cuda"', 'device_type = "gpu"', ["[platforms.cuda]", "'gpu'"]),
     "device name": (P, "'Arc\\(TM\\) B580'", "'Arc\\(TM B580('", ["[platforms.b580]", "regular expression"]),
+    "device id": (P, '["0xe20c"]', '["e20c"]', ["[platforms.b570]", "device id 'e20c'", "'0x64a0'"]),
+    "device id twice": (P, '["0xe20c"]', '["0xe20b"]', ["[platforms.b570]", "'0xe20b' of 'b580'", "one platform"]),
+    "gate": (C, 'classes = "llama|QWen|Phi3"', 'classes = "llama|("', ["[[gates]]", "classes", "regular expression"]),
     "marker clash": (P, 'single = "', 'cpu = "', ["[modes] has the key 'cpu'", "[platforms]"]),
     "claimed precision": (C, '"bf16", "fp16"]', '"bf61", "fp16"]', ["host-single", "'bf61'", "'bf16'"]),
     "claimed mode": (C, 'modes = ["autotp"]', 'modes = ["autopt"]', ["run-autotp", "'autopt'", "'autotp'"]),
@@ -140,3 +179,24 @@ def test_asking_for_an_unknown_platform_or_model_suggests_a_known_one():
         matrix.cells(["max1150"])
     with pytest.raises(MatrixError, match=r"no model 'llama2-7b'; did you mean 'llama-2-7b'"):
         matrix.model("llama2-7b")
+
+
+def test_ticks_that_the_code_does_not_optimise_without_xmx_are_contradictions(folder):
+    found = {c.id: c for c in load_matrix(folder).contradictions if c.id.endswith("-not-optimised")}
+    assert {id: c.models for id, c in found.items()} == {
+        "core-ultra-mistral-not-optimised": ("mistral-7b",),
+        "core-ultra-gptj-not-optimised": ("gpt-j-6b",),
+    }
+    assert all(c.platforms == ("core-ultra",) and "line 2322" in c.sources[1] for c in found.values())
+    edit(folder, "platforms.toml", "xmx = false\nblock_2d = false", "xmx = true\nblock_2d = true")
+    assert not [c for c in load_matrix(folder).contradictions if c.id.endswith("-not-optimised")]
+
+
+def test_this_project_claims_nothing_that_the_code_leaves_unoptimised():
+    claims = tomllib.loads((FOLDER / "claims.toml").read_text())
+    by_device = {(gate["xmx"], gate["block_2d"]): gate["classes"] for gate in claims["gates"]}
+    for cell in (
+        cell for cell in load_matrix().all_cells() if cell.platform.own and cell.platform.device_type == "xpu"
+    ):
+        xmx = cell.platform.xmx or False  # where the devices of a platform differ, the one that can do less decides
+        assert re.search(by_device[xmx, cell.platform.block_2d], cell.model.architecture, re.IGNORECASE), cell.id

@@ -34,7 +34,6 @@ def test_suites_can_be_chosen(journal, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ([], "usage"),
     (["/no/journal"], "/no/journal"),
     (["JOURNAL", "npu"], "npu"),
     (["JOURNAL", "cpu", "int4_rnu"], "int4_run"),
@@ -43,6 +42,12 @@ def test_a_wrong_argument_is_one_sentence(journal, capsys, arguments, words):
     arguments = [str(journal) if argument == "JOURNAL" else argument for argument in arguments]
     assert main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_without_a_journal_the_usage_is_shown(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "usage: python -m fixtures.report.matrix " in capsys.readouterr().err
 
 
 def test_a_page_has_verdicts_and_costs(tmp_path):

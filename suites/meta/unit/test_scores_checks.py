@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from fixtures.checks import scores
 from fixtures.checks.score_records import Scores
@@ -46,7 +46,7 @@ def verdicts(lines):
 
 @pytest.mark.parametrize(("lost", "won"), [(7, 0), (12, 3), (3, 12), (5, 5)])
 def test_without_allowance_it_is_the_sign_test_of_the_flips(lost, won):
-    expected = stats.binomtest(lost, lost + won, 0.5, alternative="greater").pvalue
+    expected = scipy.stats.binomtest(lost, lost + won, 0.5, alternative="greater").pvalue
     assert scores.p_value(Paired(N, lost, won)) == pytest.approx(expected)
 
 
@@ -73,7 +73,7 @@ def test_power_is_what_brute_force_says():
     n, flips, drop, alpha = 40, 0.1, 0.2, 0.05
     lost, won = flips / 2 + drop, flips / 2
     caught = sum(
-        stats.multinomial.pmf([a, b, n - a - b], n, [lost, won, 1 - lost - won])
+        scipy.stats.multinomial.pmf([a, b, n - a - b], n, [lost, won, 1 - lost - won])
         for a, b in itertools.product(range(n + 1), repeat=2)
         if a + b <= n and scores.p_value(Paired(n, a, b)) <= alpha
     )
@@ -95,7 +95,7 @@ def test_nothing_is_detectable_in_five_documents():
 def test_two_scores_alone_see_less_than_pairs():
     assert scores.unpaired_detectable(0.5, N, N, 0.01, 0.95) > 2 * scores.smallest_detectable(0.02, N, 0.01, 0.95)
     assert scores.unpaired_p(0.4, N, 0.5, N) == pytest.approx(
-        stats.norm.sf(0.1 / math.sqrt((0.24 + 0.25) / N)), rel=1e-9
+        scipy.stats.norm.sf(0.1 / math.sqrt((0.24 + 0.25) / N)), rel=1e-9
     )
 
 

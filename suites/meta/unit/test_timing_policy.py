@@ -186,7 +186,8 @@ def test_a_slower_line_says_what_is_dispatched_otherwise(verdict, words, monkeyp
     traces = types.SimpleNamespace(find=lambda cell: ({"steps": {}}, True))
     monkeypatch.setattr(policy, "difference_from", lambda *_: "decode 1: one copy more")
     lines = [Line("decode", verdict, "+9 %"), Line("measured", "PASS", "1 s")]
-    found = policy.with_cause(lines, runtime, traces, None, 4)
+    cell = types.SimpleNamespace(platform=types.SimpleNamespace(device_type="cpu"))
+    found = policy.with_cause(lines, runtime, traces, cell, 4)
     assert [line.measured for line in found] == [words, "1 s"]
 
 

@@ -1,0 +1,1 @@
+"""Stands for the package that `ipex.llm.optimize` imports whatever it optimises."""

@@ -1,0 +1,1 @@
+"""Stands for diffusers.models."""

@@ -1,0 +1,3 @@
+"""ipex.llm (llm/__init__.py)."""
+
+from ..transformers.optimize import optimize  # noqa: F401

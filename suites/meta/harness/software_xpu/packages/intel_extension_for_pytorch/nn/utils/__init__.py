@@ -1,0 +1,1 @@
+"""ipex.nn.utils (nn/utils/__init__.py)."""

@@ -1,0 +1,1 @@
+"""ipex.quantization: only its CPU build quantises by itself (quantization/__init__.py)."""

@@ -1,0 +1,1 @@
+"""ipex.transformers (transformers/__init__.py)."""

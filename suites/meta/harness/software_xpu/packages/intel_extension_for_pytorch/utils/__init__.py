@@ -1,0 +1,1 @@
+"""ipex.utils (utils/__init__.py)."""

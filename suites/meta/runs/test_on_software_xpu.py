@@ -1,0 +1,100 @@
+"""Whole runs for Intel GPUs on the software XPU with the fake IPEX, by the shipped adapter.
+
+Both are stand-ins (suites/meta/harness/software_xpu): these runs show that the suite asks, moves, waits, saves and
+judges as such a machine wants it. They show nothing about a card's kernels, numbers or speed.
+"""
+
+import pytest
+
+from fixtures.contract.suites import questions
+from suites.meta.harness.inner import plant, run_suite
+from suites.meta.harness.software_xpu import MAX_1550, interpreter, queries
+
+pytestmark = pytest.mark.nightly
+
+GRID = {"beam": "2", "bs": "1", "input": "16", "output": "4", "iter": "2"}
+OPTIONS = ("--weights", "miniature", "--num-warmup", "1")
+FP16, INT4, TP = (
+    f"llama-2-7b-{kind}" for kind in ("fp16-max1550-single", "int4-max1550-single", "fp16-max1550-autotp")
+)
+
+
+@pytest.fixture(scope="module")
+def run_on(tmp_path_factory):
+    """`run_on(tests, *options, cards, faults)` runs [(suite, cell)] on such a machine: (the Run, its interpreter)."""
+
+    def run(tests, *options, cards=(MAX_1550,), faults=()):
+        folder = tmp_path_factory.mktemp("xpu")
+        python = interpreter(folder / "python", cards=cards, faults=faults)
+        chosen = [f"{questions()[suite].file}::test_{suite}[{cell}]" for suite, cell in tests]
+        arguments = (*chosen, "--platform", "max1550", *OPTIONS, *options)
+        return run_suite(folder / "run", *arguments, python=python, environment=GRID), python
+
+    return run
+
+
+SINGLE = {
+    ("generation", FP16): "WAIVED",  # padding, and caches mixed in a process
+    ("generation", INT4): "WAIVED",
+    ("latency", FP16): "PASS",
+    ("dispatch", FP16): "NO_BASELINE",
+    ("int4_run", INT4): "WAIVED",  # neural-compressor's scheme
+    ("int4_save", INT4): "PASS",
+    ("int4_reload", INT4): "WAIVED",  # what a second save writes
+}
+SHARDED = {
+    ("generation", TP): "WAIVED",  # padding
+    ("tp_sharding", TP): "PASS",
+    ("tp_answers", TP): "WAIVED",
+    ("tp_plain", TP): "WAIVED",  # rope in half precision
+    ("tp_mpirun", TP): "PASS",
+    ("tp_torchrun", TP): "PASS",
+    ("tp_deepspeed", TP): "PASS",
+}
+
+
+@pytest.fixture(scope="module")
+def single(run_on):
+    return run_on(SINGLE)
+
+
+@pytest.fixture(scope="module")
+def sharded(run_on):
+    return run_on(SHARDED, cards=(MAX_1550,) * 2)
+
+
+@pytest.mark.parametrize(("machine", "verdicts"), [("single", SINGLE), ("sharded", SHARDED)])
+def test_every_suite_ends_as_predicted(request, machine, verdicts):
+    run, _ = request.getfixturevalue(machine)
+    assert {(suite, cell): run.verdict(f"test_{suite}[{cell}]") for suite, cell in verdicts} == verdicts, run.output
+
+
+def test_nothing_asks_for_the_device_before_a_fork(single):
+    forks = [query for query in queries(single[1]) if query.what == "fork"]
+    assert forks
+    assert not [query for query in forks if query.asked_before]
+    assert not [query for query in queries(single[1]) if query.what == "use after fork"]
+
+
+def test_no_clock_is_read_before_the_device_has_finished(single):
+    assert not [query for query in queries(single[1]) if query.what == "clock"]
+
+
+def test_a_missing_synchronise_is_seen(run_on):
+    fault = plant(FP16, "first", "device.nothing_waits_for_the_device")
+    run, python = run_on([("latency", FP16)], "-p", "suites.meta.harness.planting", fault)
+    assert [query for query in queries(python) if query.what == "clock"], run.output
+
+
+@pytest.mark.parametrize(("fault", "suite", "cell", "verdict", "check"), [
+    ("optimize_swallows", "generation", FP16, "NOT_OPTIMISED", "optimised"),
+    ("no_diffusers", "generation", FP16, "FAIL", "runs"),
+    ("tensors_left_on_host", "generation", FP16, "NOT_OPTIMISED", "placed"),
+    ("wrong_int4_engine", "int4_save", INT4, "FAIL", "engine"),
+    ("tp_size_1", "tp_sharding", TP, "NOT_OPTIMISED", "tensor_parallel"),
+    ("lost_device_after:4000", "generation", FP16, "CRASHED", "runs"),
+])  # fmt: skip
+def test_a_planted_fault_turns_red(run_on, fault, suite, cell, verdict, check):
+    run, _ = run_on([(suite, cell)], faults=(fault,), cards=(MAX_1550,) * 2)
+    assert run.verdict(f"test_{suite}[{cell}]") == verdict, run.output
+    assert verdict in run.line(f"test_{suite}[{cell}]", check)
