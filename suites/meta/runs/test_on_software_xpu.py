@@ -1,7 +1,7 @@
 """Whole runs for Intel GPUs on the software XPU with the fake IPEX, by the shipped adapter.
 
 Both are stand-ins (suites/meta/harness/software_xpu): these runs show that the suite asks, moves, waits, saves and
-judges as such a machine wants it. They show nothing about a card's kernels, numbers or speed.
+checks as such a machine wants it. They show nothing about a card's kernels, numbers or speed.
 """
 
 import pytest
