@@ -4,9 +4,16 @@ Both are stand-ins (suites/meta/harness/software_xpu): these runs show that the 
 checks as such a machine wants it. They show nothing about a card's kernels, numbers or speed.
 """
 
+from pathlib import Path
+
 import pytest
 
 from fixtures.contract.suites import questions
+from fixtures.matrix import load_matrix
+from fixtures.matrix.memory import GIB, Plan, Sizes, required
+from fixtures.measure import placement
+from fixtures.measure.settings import Settings
+from fixtures.measure.weight_sources import what_is_built
 from suites.meta.harness.inner import plant, run_suite
 from suites.meta.harness.software_xpu import MAX_1550, interpreter, queries
 
@@ -23,9 +30,9 @@ FP16, INT4, TP = (
 def run_on(tmp_path_factory):
     """`run_on(tests, *options, cards, faults)` runs [(suite, cell)] on such a machine: (the Run, its interpreter)."""
 
-    def run(tests, *options, cards=(MAX_1550,), faults=()):
+    def run(tests, *options, cards=(MAX_1550,), faults=(), memory=64 * GIB):
         folder = tmp_path_factory.mktemp("xpu")
-        python = interpreter(folder / "python", cards=cards, faults=faults)
+        python = interpreter(folder / "python", cards=cards, memory=memory, faults=faults)
         chosen = [f"{questions()[suite].file}::test_{suite}[{cell}]" for suite, cell in tests]
         arguments = (*chosen, "--platform", "max1550", *OPTIONS, *options)
         return run_suite(folder / "run", *arguments, python=python, environment=GRID), python
@@ -86,7 +93,7 @@ def test_a_missing_synchronise_is_seen(run_on):
     assert [query for query in queries(python) if query.what == "clock"], run.output
 
 
-@pytest.mark.parametrize(("fault", "suite", "cell", "verdict", "check"), [
+@pytest.mark.parametrize(("fault", "suite", "id", "expected", "check"), [
     ("optimize_swallows", "generation", FP16, "NOT_OPTIMISED", "optimised"),
     ("no_diffusers", "generation", FP16, "FAIL", "runs"),
     ("tensors_left_on_host", "generation", FP16, "NOT_OPTIMISED", "placed"),
@@ -94,7 +101,22 @@ def test_a_missing_synchronise_is_seen(run_on):
     ("tp_size_1", "tp_sharding", TP, "NOT_OPTIMISED", "tensor_parallel"),
     ("lost_device_after:4000", "generation", FP16, "CRASHED", "runs"),
 ])  # fmt: skip
-def test_a_planted_fault_turns_red(run_on, fault, suite, cell, verdict, check):
-    run, _ = run_on([(suite, cell)], faults=(fault,), cards=(MAX_1550,) * 2)
-    assert run.verdict(f"test_{suite}[{cell}]") == verdict, run.output
-    assert verdict in run.line(f"test_{suite}[{cell}]", check)
+def test_a_planted_fault_turns_red(run_on, fault, suite, id, expected, check):
+    run, _ = run_on([(suite, id)], faults=(fault,), cards=(MAX_1550,) * 2)
+    assert run.verdict(f"test_{suite}[{id}]") == expected, run.output
+    assert expected in run.line(f"test_{suite}[{id}]", check)
+
+
+@pytest.mark.parametrize(("suite", "id", "plan", "note"), [
+    # With one kind of cache in a process there are two candidates, one after the other.
+    ("generation", FP16, Plan(in_turn=True), "one after the other"),
+    # What a rank holds is counted against a stock model whose layers are nowhere.
+    ("tp_sharding", TP, Plan(("fp32", "fp16"), "host"), "reference by layers"),
+])  # fmt: skip
+def test_a_card_that_is_too_small_gives_the_same_verdict_by_another_plan(run_on, suite, id, plan, note):
+    cell = next(cell for cell in load_matrix().cells(["max1550"]) if cell.id == id)
+    geometry, drawn = what_is_built(Settings(weights="miniature"), cell.model, "xpu")
+    sizes = Sizes(cell, placement.works(suite, geometry), geometry, placement.world(cell), drawn, stored=4)
+    run, python = run_on([(suite, id)], cards=(MAX_1550,) * 2, memory=required(sizes, suite, plan))
+    assert run.verdict(f"test_{suite}[{id}]") == {**SINGLE, **SHARDED}[suite, id], run.output
+    assert f"{note} (all at once needs" in (Path(python).parents[2] / "run/journal.jsonl").read_text()
