@@ -8,8 +8,9 @@ from fixtures.measure.generation import measure_generation
 def test_generation(cell, verdict, runtime, accepted):
     """The recipe's model against stock at higher precision: proof of path, logits, tokens, beams, text."""
     measured = measure_generation(runtime, cell)
-    before = accepted.find("generation", cell)
+    layers = runtime.plan(cell).variant
+    before = accepted.find("generation", cell, layers)
     lines = check_generation(measured, tolerances(), before, accepted.updating)
     metrics, samples = accepted_metrics(measured)
-    accepted.record("generation", cell, lines, metrics, samples, verdict.waived)
+    accepted.record("generation", cell, lines, metrics, samples, verdict.waived, layers)
     verdict(lines, metrics)

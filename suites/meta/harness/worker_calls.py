@@ -52,6 +52,14 @@ def flood(service, mebibytes):
     return mebibytes
 
 
+def numbers_in_layers(service, name):
+    """Numbers that the decoder layers of a loaded model hold now."""
+    from fixtures.engine.layerwise import decoder_layers
+
+    found = decoder_layers(service.models[name].model).parameters()
+    return sum(parameter.numel() for parameter in found if not parameter.is_meta)
+
+
 def raise_error(service, kind, text):
     raise {"MemoryError": MemoryError, "RuntimeError": RuntimeError}[kind](text)
 

@@ -1,5 +1,6 @@
 """--dry-run prints the plan of a run of a platform that is not here, without a device, a stack or a worker."""
 
+import re
 import subprocess
 import sys
 
@@ -39,11 +40,11 @@ def test_it_ends_well_and_runs_nothing(run):
 
 
 def test_it_lists_the_cells_in_the_order_of_a_run(run):
-    first = "  llama-2-7b-fp16-max1550-single: "
-    assert run.output.index(first) < run.output.index("  llama-2-7b-int4-max1550-single: ")
-    assert run.output.index("  llama-2-70b-int4-max1550-single: ") < run.output.index("  baichuan2-13b-fp16-max1550")
+    first = "  llama-2-7b-fp16-max1550-single ("
+    assert run.output.index(first) < run.output.index("  llama-2-7b-int4-max1550-single (")
+    assert run.output.index("  llama-2-70b-int4-max1550-single (") < run.output.index("  baichuan2-13b-fp16-max1550")
     (line,) = [line for line in run.output.splitlines() if line.startswith(first)]
-    assert {*line.removeprefix(first).split(", ")} == {"dispatch", "generation", "latency"}
+    assert {*line.partition(": ")[2].split(", ")} == {"dispatch", "generation", "latency"}
     assert "by suite: " in run.output
     assert "int4_reload 3" in run.output
 
@@ -81,15 +82,19 @@ def test_it_shows_the_environment_of_workers_without_secrets(run):
     assert "workers of cells on xpu import torch, transformers" in run.output
 
 
-def test_memory_of_cells_is_shown_where_it_can_be_computed(monkeypatch):
-    from fixtures.matrix import load_matrix
-    from fixtures.plugin import dry_run
+def test_it_shows_the_memory_of_all_models_of_a_cell_side_by_side(run, tmp_path):
+    gib = {cell: float(needed) for cell, needed in re.findall(r"  (\S+) \(side by side (\S+) GiB\): ", run.output)}
+    # The reference in fp32 and in fp16, and the candidate: eight bytes for each of 6.74 thousand million parameters.
+    assert 8 * 6.738e9 / 2**30 < gib["llama-2-7b-fp16-max1550-single"] < 80
+    assert gib["llama-2-7b-fp16-max1550-single"] < gib["llama-2-70b-fp16-max1550-autotp"]
+    small = fork_suite(tmp_path, "--platform", "max1550", "--dry-run", "--weights", "miniature", "-m", "llama2")
+    (needed,) = re.findall(r"  llama-2-7b-fp16-max1550-single \(side by side (\S+) GiB\): ", small.output)
+    assert float(needed) < 4
 
-    cell = load_matrix().cells(["b580"])[0]
-    monkeypatch.setitem(sys.modules, dry_run.MEMORY, type("memory", (), {"needs": staticmethod(lambda cell: 2**34)}))
-    assert dry_run._memory(cell) == " (needs 16.0 GiB)"
-    monkeypatch.setitem(sys.modules, dry_run.MEMORY, None)
-    assert dry_run._memory(cell) == ""
+
+def test_a_host_has_no_plan_of_memory(tmp_path):
+    run = fork_suite(tmp_path, "--platform", "cpu", "--dry-run", "-m", "llama2")
+    assert "  llama-2-7b-bf16-cpu-single: " in run.output
 
 
 def test_it_needs_no_stack_and_starts_no_process(tmp_path):

@@ -1,16 +1,22 @@
 """Whole runs for Intel GPUs on the software XPU with the fake IPEX, by the shipped adapter.
 
 Both are stand-ins (suites/meta/harness/software_xpu): these runs show that the suite asks, moves, waits, saves and
-judges as such a machine wants it. They show nothing about a card's kernels, numbers or speed.
+checks as such a machine wants it. They show nothing about a card's kernels, numbers or speed.
 """
+
+from pathlib import Path
 
 import pytest
 
 from fixtures.contract.suites import questions
+from fixtures.matrix import load_matrix
+from fixtures.matrix.memory import Plan, Sizes, required
+from fixtures.measure import placement
+from fixtures.measure.settings import Settings
+from fixtures.measure.weight_sources import what_is_built
 from suites.meta.harness.inner import plant, run_suite
 from suites.meta.harness.software_xpu import MAX_1550, interpreter, queries
 
-GIBIBYTE = 2**30
 GRID = {"beam": "2", "bs": "1", "input": "16", "output": "4", "iter": "2"}
 OPTIONS = ("--weights", "miniature", "--num-warmup", "1")
 FP16, INT4, TP = (
@@ -22,7 +28,7 @@ FP16, INT4, TP = (
 def run_on(tmp_path_factory):
     """`run_on(tests, *options, cards, faults)` runs [(suite, cell)] on such a machine: (the Run, its interpreter)."""
 
-    def run(tests, *options, cards=(MAX_1550,), faults=(), memory=64 * GIBIBYTE, platform="max1550", environment=None):
+    def run(tests, *options, cards=(MAX_1550,), faults=(), memory=64 * GIB, platform="max1550", environment=None):
         folder = tmp_path_factory.mktemp("xpu")
         python = interpreter(folder / "python", cards=cards, faults=faults, memory=memory)
         chosen = [f"{questions()[suite].file}::test_{suite}[{cell}]" for suite, cell in tests]
@@ -111,3 +117,19 @@ def test_a_planted_fault_turns_red(run_on, fault, suite, name, verdict, check):
     run, _ = run_on([(suite, name)], faults=(fault,), cards=(MAX_1550,) * 2)
     assert run.verdict(f"test_{suite}[{name}]") == verdict, run.output
     assert verdict in run.line(f"test_{suite}[{name}]", check)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("suite", "id", "plan", "note"), [
+    # With one kind of cache in a process there are two candidates, one after the other.
+    ("generation", FP16, Plan(in_turn=True), "one after the other"),
+    # What a rank holds is counted against a stock model whose layers are nowhere.
+    ("tp_sharding", TP, Plan(("fp32", "fp16"), "host"), "reference by layers"),
+])  # fmt: skip
+def test_a_card_that_is_too_small_gives_the_same_verdict_by_another_plan(run_on, suite, id, plan, note):
+    cell = next(cell for cell in load_matrix().cells(["max1550"]) if cell.id == id)
+    geometry, drawn = what_is_built(Settings(weights="miniature"), cell.model, "xpu")
+    sizes = Sizes(cell, placement.works(suite, geometry), geometry, placement.world(cell), drawn, stored=4)
+    run, python = run_on([(suite, id)], cards=(MAX_1550,) * 2, memory=required(sizes, suite, plan))
+    assert run.verdict(f"test_{suite}[{id}]") == {**SINGLE, **SHARDED}[suite, id], run.output
+    assert f"{note} (all at once needs" in (Path(python).parents[2] / "run/journal.jsonl").read_text()

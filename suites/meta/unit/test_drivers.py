@@ -1,10 +1,16 @@
 """Where the version of a device's driver is known, by which waivers may be limited."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from fixtures.matrix import Device, load_matrix
 from fixtures.plugin import collection
 from fixtures.system import fingerprint
+from fixtures.worker import devices as worker_devices
+from fixtures.worker.devices import total_memory
 
 
 @pytest.mark.parametrize(
@@ -89,9 +95,31 @@ def test_a_gpu_build_that_sees_no_device_is_reported(planted):
 def test_devices_are_asked_of_the_interpreter_of_the_stack(tmp_path):
     """Planted: an interpreter that says what it has."""
     python = tmp_path / "python"
-    answer = '{"name": "Intel(R) Arc(TM) B580 Graphics", "driver": "1", "id": null, "xmx": true, "block_2d": true}'
+    answer = '{"name": "Intel(R) Arc(TM) B580 Graphics", "driver": "1", "xmx": true, "memory": 12450000000, "id": null}'
     python.write_text(f"#!/bin/sh\necho a warning\necho 'device {answer}'\n")
     python.chmod(0o755)
     (device,) = collection.devices("xpu", str(python))
-    assert device == Device("xpu", "Intel(R) Arc(TM) B580 Graphics", None, True, True, "1")
+    assert device == Device("xpu", "Intel(R) Arc(TM) B580 Graphics", None, True, None, "1", 12_450_000_000)
     assert collection.devices("xpu", str(tmp_path / "absent")) == ()
+    assert total_memory("xpu", str(python)) == 12_450_000_000
+    assert total_memory("xpu", str(tmp_path / "absent")) is None
+    assert total_memory("cpu", str(python)) is None
+
+
+def test_a_device_that_does_not_tell_its_memory_has_no_plan(monkeypatch):
+    monkeypatch.setattr(worker_devices, "devices", lambda *_: (MAX,))
+    assert total_memory("xpu") is None
+
+
+def test_devices_are_asked_by_their_properties(tmp_path):
+    """The program that asks, run with a torch of its own that knows one device and raises on mem_get_info."""
+    (tmp_path / "torch.py").write_text(
+        "import types\n"
+        "def mem_get_info(index): raise RuntimeError('not supported by this driver')\n"
+        "properties = types.SimpleNamespace(driver_version='1.6', total_memory=2**34)\n"
+        "xpu = types.SimpleNamespace(is_available=lambda: True, device_count=lambda: 1, mem_get_info=mem_get_info,\n"
+        "    get_device_name=lambda i: 'Arc', get_device_properties=lambda i: properties)\n"
+    )
+    command = [sys.executable, "-c", worker_devices.NAME_DEVICES, "xpu"]
+    answer = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout.removeprefix("device "))["memory"] == 2**34

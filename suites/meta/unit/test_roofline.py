@@ -10,7 +10,7 @@ import pytest
 from fixtures.checks import roofline
 from fixtures.checks.latency import statistics
 from fixtures.checks.roofline import Roofline
-from fixtures.matrix import load_matrix
+from fixtures.matrix import linears, load_matrix
 
 MODELS = {model.id: model for model in load_matrix().models}
 BOUND = {"reached": 1.05}
@@ -40,18 +40,18 @@ def test_linears_and_tables_make_up_the_published_number_of_parameters(model, pu
     geometry, arch = MODELS[model].geometry, MODELS[model].arch
     tables = (1 if geometry.tied_embeddings else 2) * geometry.vocabulary * geometry.hidden
     tables += geometry.positions * geometry.hidden if geometry.position == "learned" else 0
-    counted = roofline.linear_parameters(geometry, arch.linears) + tables
+    counted = linears.linear_parameters(geometry, arch.linears) + tables
     assert 0.999 * published < counted < published  # norms and biases are left out
 
 
 def test_every_linear_of_the_matrix_has_a_shape():
     for model in MODELS.values():
-        assert roofline.linear_parameters(model.geometry, model.arch.linears) > 0
+        assert linears.linear_parameters(model.geometry, model.arch.linears) > 0
 
 
 def test_an_unknown_linear_is_one_sentence():
-    with pytest.raises(ValueError, match=r"the linear 'router' is not known; add it to SHAPES of fixtures\.checks"):
-        roofline.linear_parameters(TINY, ["q_proj", "router"])
+    with pytest.raises(ValueError, match=r"the linear 'router' is not known; add it to SHAPES of fixtures\.matrix"):
+        linears.linear_parameters(TINY, ["q_proj", "router"])
 
 
 def test_of_an_input_table_only_the_rows_of_the_tokens_move():
@@ -65,7 +65,7 @@ def test_a_tied_table_moves_once_as_the_output_projection():
 
 def test_a_step_moves_what_the_model_holds_but_for_the_input_table():
     geometry, arch = MODELS["llama-2-7b"].geometry, MODELS["llama-2-7b"].arch
-    moved = roofline.weight_bytes(geometry, roofline.linear_parameters(geometry, arch.linears) * 2, 2)
+    moved = roofline.weight_bytes(geometry, linears.linear_parameters(geometry, arch.linears) * 2, 2)
     assert 2 * 6_738_415_616 - moved == pytest.approx(2 * 32000 * 4096, rel=0.01)
 
 
