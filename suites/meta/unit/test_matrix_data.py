@@ -123,6 +123,18 @@ BAD = {
     "top level": (M, "[families]", "[familes]", ["'familes'", "'families'"]),
     "config field": (A, 'layers = "num', 'layer = "num', ["LlamaForCausalLM.config]", "'layer'", "'layers'"]),
     "mechanism": (A, '"rope", "mask"', '"roap", "mask"', ["'roap'", "'rope'"]),
+    "no optimised class": (
+        A,
+        '[architectures.GPTJForCausalLM.optimised]\ncpu = ["_IPEXDecoderLayerCPU"]\n',
+        "[architectures.GPTJForCausalLM.optimised]\n",
+        ["[architectures.GPTJForCausalLM.optimised] names no class for cpu", "cells", "add cpu = [...]"],
+    ),
+    "stock class as optimised": (
+        A,
+        '[architectures.GPTJForCausalLM.optimised]\ncpu = ["_IPEXDecoderLayerCPU"]',
+        '[architectures.GPTJForCausalLM.optimised]\ncpu = ["GPTJBlock"]',
+        ["[architectures.GPTJForCausalLM.optimised] names 'GPTJBlock' for cpu", "stock decoder_layer"],
+    ),
     "device type": (P, 'device_type = "cuda"', 'device_type = "gpu"', ["[platforms.cuda]", "'gpu'"]),
     "device name": (P, "'Arc\\(TM\\) B580'", "'Arc\\(TM B580('", ["[platforms.b580]", "regular expression"]),
     "device id": (P, '["0xe20c"]', '["e20c"]', ["[platforms.b570]", "device id 'e20c'", "'0x64a0'"]),
