@@ -1,7 +1,6 @@
 """New rows and bad data: a family member is one row, and every fault is reported in one line with its hint."""
 
 import re
-import shutil
 import time
 import tomllib
 
@@ -20,11 +19,8 @@ geometry = { vocabulary = 32016, positions = 16384, rope_theta = 1e6 }
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A copy of the shipped data to spoil."""
-    for file in FOLDER.glob("*.toml"):
-        shutil.copy(file, tmp_path)
-    return tmp_path
+def folder(matrix_folder):
+    return matrix_folder
 
 
 def edit(folder, file, old, new):
