@@ -78,6 +78,7 @@ def refused(run, *words):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--platform", "max1550"], ["--platform max1550", "has no max1550", "--collect-only"]),
+    (["--platform", "max1550"], ["no kernel node of type xpu was found", "tells no xpu device: torch.xpu"]),
     (["--threads", "-1"], ["--threads", "whole number"]),
     (["--deadline", "0"], ["--deadline", "positive"]),
     (["--platform", "max1650"], ["max1650", "max1550"]),
@@ -116,7 +117,8 @@ def matrix_copy(tmp_path, file, old, new):
     ("models.toml", "gated = true", "gatde = true", ["models.toml", "llama-2-7b", "gatde", "gated"]),
     ("models.toml", "llama-2-7b.geometry]", "llama-2-7b.shape]", ["models.toml", "llama-2-7b", "geometry"]),
     ("models.toml", "[models.llama-2-7b]", "[models.llama-2-7b", ["models.toml", "line"]),
-    ("platforms.toml", 'device_type = "cpu"', 'device_type = "npu"', ["platforms.toml", "cpu", "npu"]),
+    ("platforms.toml", 'device_type = "cpu"', 'device_type = "npu"', ["platforms.toml", "'npu'", "known are xpu, cpu"]),
+    ("platforms.toml", 'device_type = "cpu"', 'device_type = "npu"', ["see docs/extend.md#add-a-device-type"]),
 ])  # fmt: skip
 def test_bad_matrix_data_is_one_sentence(tmp_path, file, old, new, words):
     run = fork_suite(tmp_path, *matrix_copy(tmp_path, file, old, new), *CELLS)
