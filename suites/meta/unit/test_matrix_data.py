@@ -95,6 +95,19 @@ BAD = {
     "twice": (M, "[models.llama-2-13b]", "[models.llama-2-7b]", ["malformed TOML", "line ", "stand once"]),
     "unknown family": (M, 'family = "llama2"', 'family = "lama2"', ["family 'lama2'", "'llama2'"]),
     "unknown class": (M, "LlamaForCausalLM", "LamaForCausalLM", ["'LamaForCausalLM'", "'LlamaForCausalLM'"]),
+    "new family": (M, 'family = "llama2"', 'family = "neox"', ["'neox'", "or add neox = ... to [families]"]),
+    "new class": (
+        M,
+        "LlamaForCausalLM",
+        "GPTNeoXForCausalLM",
+        ["[models.llama-2-7b]", "or add [architectures.GPTNeoXForCausalLM] to architectures.toml"],
+    ),
+    "no optimised": (
+        A,
+        '[architectures.LlamaForCausalLM.optimised]\ncpu = ["_IPEXDecoderLayerCPU"]\nxpu = ["IPEXLLAMABlock"]\n',
+        "",
+        ["[architectures.LlamaForCausalLM] has no optimised", "(a table: device type -> class names)"],
+    ),
     "unknown like": (
         M,
         '13b]\nlike = "llama-2-7b"',
