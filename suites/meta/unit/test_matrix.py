@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.matrix import config_entries, load_matrix, render_matrix
+from fixtures.matrix.loader import ACTIVATIONS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -271,6 +272,12 @@ def test_rope_faults_are_planted_in_rotary_models_only(matrix):
 def test_two_linears_of_every_layer_are_split_along_their_input(matrix):
     for model in matrix.models:
         assert len(set(model.arch.row_parallel) & set(model.arch.linears)) == 2, model.id
+
+
+def test_activations_are_those_of_transformers():
+    from transformers.activations import ACT2CLS
+
+    assert {*ACTIVATIONS} == {*ACT2CLS}
 
 
 def test_entries_build_the_configuration_class_of_transformers(matrix):

@@ -117,6 +117,12 @@ BAD = {
     "kv heads": (M, "kv_heads = 32", "kv_heads = 5", ["32 heads for 5 kv_heads", "multiple"]),
     "head_dim": (M, "head_dim = 96", "head_dim = 90", ["32 heads of head_dim 90", "heads * head_dim"]),
     "rotary": (M, "rotary_dims = 128", "rotary_dims = 130", ["rotary_dims = 130", "up to head_dim"]),
+    "activation": (
+        M,
+        'activation = "silu"',
+        'activation = "silo"',
+        ["[models.llama-2-7b.geometry]", "'silo'", "'silu'"],
+    ),
     "longrope": (M, "    1.1, 1.1,", "    1.1,", ["47 numbers in short_factor", "48"]),
     "revision": (M, 'revision = "a56c', 'revision = "56c', ["revision =", "40 hexadecimal"]),
     "version": (M, '"4.31.0"', '"newest"', ["min_transformers = 'newest'", "'4.31.0'"]),
