@@ -137,6 +137,7 @@ def test_bad_matrix_data_is_one_sentence(tmp_path, file, old, new, words):
 def test_bad_waivers_are_one_sentence(tmp_path, text, words):
     (tmp_path / "waivers.toml").write_text(text)
     refused(fork_suite(tmp_path, "--baselines", str(tmp_path), *CELLS), *words)
+    refused(fork_suite(tmp_path, f"--baselines={tmp_path}", "--waivers"), *words)
 
 
 @pytest.fixture(scope="module")
