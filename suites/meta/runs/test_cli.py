@@ -42,6 +42,14 @@ def test_names_select_models(tmp_path):
     assert "llama-2-13b" not in run.output
 
 
+@pytest.mark.parametrize("more", [LIST, []])
+def test_a_model_that_nothing_has_is_told_where_models_are_listed(tmp_path, more):
+    run = fork_suite(tmp_path, *more, "--platform", "cpu", "-k", "lama-7b", *CELLS)
+    assert run.status == 5
+    assert "no test matches -k 'lama-7b' and the other options; `pytest --matrix` lists the models" in run.output
+    assert "no test matches" not in fork_suite(tmp_path, *LIST, "-k", "llama-2-7b", *CELLS).output
+
+
 def test_collecting_imports_no_torch():
     code = (
         "import sys, pytest; status = pytest.main(['--platform', 'all', '--collect-only', '-q', *sys.argv[1:]]);"
@@ -86,6 +94,10 @@ def refused(run, *words):
     (["--benchmark-compare", "0001"], ["--benchmark-compare took '0001'"]),
     (["--benchmark-compare-fail", "min:5%"], ["--benchmark-compare-fail", "--benchmark-compare"]),
     (["--benchmark-compare-fail", "min:5%", "--benchmark-compare-fail", "mean:9%"], ["--benchmark-compare-fail"]),
+    (["--num-beams", "x"], ["ERROR: --num-beams is 'x'; give a whole number"]),
+    (["--model-root=/nope"], ["--model-root", "/nope does not exist", "name a folder"]),
+    (["--model-root=README.md"], ["--model-root", "README.md is a file", "name the folder"]),
+    (["--baselines=baselines/waivers.toml"], ["--baselines", "is a file", "name the folder that holds it"]),
     (["--launcher", "slurm"], ["--launcher", "slurm", "mpirun"]),
     (["--hostfile", "README.md"], ["--hostfile", "fork takes none", "--launcher mpirun or deepspeed"]),
     (["--hostfile", "README.md", "--launcher", "torchrun"], ["torchrun takes none"]),
