@@ -193,6 +193,14 @@ def test_an_engine_that_would_be_ignored_is_refused(tmp_path, value):
     refused(fork_suite(tmp_path, cell, environment={"IPEX_COMPUTE_ENG": value}), "IPEX_COMPUTE_ENG", "4 (XeTLA)")
 
 
+def test_a_failure_prints_its_lines_once(tmp_path):
+    name = "test_generation[opt-6.7b-fp32-cpu-single]"
+    run = fork_suite(tmp_path, f"suites/test_generation.py::{name}", "--worker-python=/bin/false")
+    assert run.verdict(name) == "FAIL"
+    assert run.output.count("reproduce: pytest") == 1
+    assert "reproduce: pytest" in run.line(name, "reproduce")
+
+
 def test_switched_off_benchmarks_are_no_pass(tmp_path):
     name = "test_latency[opt-6.7b-fp32-cpu-single]"
     run = fork_suite(tmp_path, f"suites/test_latency.py::{name}", "--benchmark-disable")

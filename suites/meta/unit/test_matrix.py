@@ -251,6 +251,8 @@ def test_the_rendered_matrix_shows_table_sources_and_contradictions(matrix):
     assert ticks["llama-2-7b"] == ["✓", "✓", "✓", "✓", "✓ (1)"]
     assert ticks["gpt-j-6b"] == ["✓", "✓", "✓", "✓", ""]
     assert ticks["bloom-7b1"] == ["✓", "", "✓", "", ""]
+    others = text.partition("Other models\n")[2].partition("\n\n")[0]
+    assert all(model.id in others for model in matrix.models if model not in matrix.specified)
     assert "Supported Platforms list, line 2" in text
     assert "core-ultra-gptj-omitted" in text
     assert f"cpu: {len(matrix.cells(['cpu']))} cells" in text
