@@ -1,11 +1,23 @@
 """The process with the stock stack from which workers of the tests that start their own are forked; imported once."""
 
+import shutil
+
 import pytest
 
 from fixtures.engine.stack_modules import modules_for
+from fixtures.matrix.loader import FOLDER
 from fixtures.measure.runtime import Runtime
 from fixtures.measure.settings import Settings
 from fixtures.worker.pool import ForkServer
+
+
+@pytest.fixture
+def matrix_folder(tmp_path):
+    """A copy of the shipped matrix to spoil or to add to."""
+    for file in FOLDER.glob("*.toml"):
+        shutil.copy(file, tmp_path)
+    return tmp_path
+
 
 STOCK = modules_for("cpu", "stock")
 

@@ -20,5 +20,8 @@ def pytest_configure(config):
         when, _, name = rest.partition(":")
         module, _, function = name.rpartition(".")
         path = f"suites.meta.faults.{module or 'model'}"
-        assert hasattr(importlib.import_module(path), function), f"no fault named {name}"
+        try:
+            getattr(importlib.import_module(path), function)
+        except (ImportError, AttributeError):
+            raise pytest.UsageError(f"--plant {text}: no fault {function!r} in {path}; name a function of it") from None
         config.planted_faults[cell] = {f"fault_{when}": f"{path}:{function}"}

@@ -42,6 +42,14 @@ def test_names_select_models(tmp_path):
     assert "llama-2-13b" not in run.output
 
 
+@pytest.mark.parametrize("more", [LIST, []])
+def test_a_model_that_nothing_has_is_told_where_models_are_listed(tmp_path, more):
+    run = fork_suite(tmp_path, *more, "--platform", "cpu", "-k", "lama-7b", *CELLS)
+    assert run.status == 5
+    assert "no test matches -k 'lama-7b' and the other options; `pytest --matrix` lists the models" in run.output
+    assert "no test matches" not in fork_suite(tmp_path, *LIST, "-k", "llama-2-7b", *CELLS).output
+
+
 def test_collecting_imports_no_torch():
     code = (
         "import sys, pytest; status = pytest.main(['--platform', 'all', '--collect-only', '-q', *sys.argv[1:]]);"
@@ -78,6 +86,7 @@ def refused(run, *words):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--platform", "max1550"], ["--platform max1550", "has no max1550", "--collect-only"]),
+    (["--platform", "max1550"], ["no kernel node of type xpu was found", "tells no xpu device: torch.xpu"]),
     (["--threads", "-1"], ["--threads", "whole number"]),
     (["--deadline", "0"], ["--deadline", "positive"]),
     (["--platform", "max1650"], ["max1650", "max1550"]),
@@ -85,6 +94,10 @@ def refused(run, *words):
     (["--benchmark-compare", "0001"], ["--benchmark-compare took '0001'"]),
     (["--benchmark-compare-fail", "min:5%"], ["--benchmark-compare-fail", "--benchmark-compare"]),
     (["--benchmark-compare-fail", "min:5%", "--benchmark-compare-fail", "mean:9%"], ["--benchmark-compare-fail"]),
+    (["--num-beams", "x"], ["ERROR: --num-beams is 'x'; give a whole number"]),
+    (["--model-root=/nope"], ["--model-root", "/nope does not exist", "name a folder"]),
+    (["--model-root=README.md"], ["--model-root", "README.md is a file", "name the folder"]),
+    (["--baselines=baselines/waivers.toml"], ["--baselines", "is a file", "name the folder that holds it"]),
     (["--launcher", "slurm"], ["--launcher", "slurm", "mpirun"]),
     (["--hostfile", "README.md"], ["--hostfile", "fork takes none", "--launcher mpirun or deepspeed"]),
     (["--hostfile", "README.md", "--launcher", "torchrun"], ["torchrun takes none"]),
@@ -116,7 +129,8 @@ def matrix_copy(tmp_path, file, old, new):
     ("models.toml", "gated = true", "gatde = true", ["models.toml", "llama-2-7b", "gatde", "gated"]),
     ("models.toml", "llama-2-7b.geometry]", "llama-2-7b.shape]", ["models.toml", "llama-2-7b", "geometry"]),
     ("models.toml", "[models.llama-2-7b]", "[models.llama-2-7b", ["models.toml", "line"]),
-    ("platforms.toml", 'device_type = "cpu"', 'device_type = "npu"', ["platforms.toml", "cpu", "npu"]),
+    ("platforms.toml", 'device_type = "cpu"', 'device_type = "npu"', ["platforms.toml", "'npu'", "known are xpu, cpu"]),
+    ("platforms.toml", 'device_type = "cpu"', 'device_type = "npu"', ["see docs/extend.md#add-a-device-type"]),
 ])  # fmt: skip
 def test_bad_matrix_data_is_one_sentence(tmp_path, file, old, new, words):
     run = fork_suite(tmp_path, *matrix_copy(tmp_path, file, old, new), *CELLS)
@@ -135,6 +149,7 @@ def test_bad_matrix_data_is_one_sentence(tmp_path, file, old, new, words):
 def test_bad_waivers_are_one_sentence(tmp_path, text, words):
     (tmp_path / "waivers.toml").write_text(text)
     refused(fork_suite(tmp_path, "--baselines", str(tmp_path), *CELLS), *words)
+    refused(fork_suite(tmp_path, f"--baselines={tmp_path}", "--waivers"), *words)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +191,14 @@ def test_a_bad_grid_is_one_sentence(tmp_path, variable, value):
 def test_an_engine_that_would_be_ignored_is_refused(tmp_path, value):
     cell = "suites/test_quantization.py::test_int4_reload[llama-2-7b-int4-cpu-single]"
     refused(fork_suite(tmp_path, cell, environment={"IPEX_COMPUTE_ENG": value}), "IPEX_COMPUTE_ENG", "4 (XeTLA)")
+
+
+def test_a_failure_prints_its_lines_once(tmp_path):
+    name = "test_generation[opt-6.7b-fp32-cpu-single]"
+    run = fork_suite(tmp_path, f"suites/test_generation.py::{name}", "--worker-python=/bin/false")
+    assert run.verdict(name) == "FAIL"
+    assert run.output.count("reproduce: pytest") == 1
+    assert "reproduce: pytest" in run.line(name, "reproduce")
 
 
 def test_switched_off_benchmarks_are_no_pass(tmp_path):

@@ -2,8 +2,11 @@
 
 import ast
 
-from fixtures.contract.suites import applicable, checks_of, contract, questions
+import pytest
+
+from fixtures.contract.suites import PATH, applicable, checks_of, contract, questions
 from fixtures.matrix import load_matrix
+from suites.meta.harness.forked import fork_suite
 from suites.meta.harness.inner import ROOT, run_suite
 
 
@@ -46,3 +49,47 @@ def test_the_names_of_checks_are_those_of_the_code():
     written = set(names_in_checks())
     assert len(written) > 50, "the sources no longer read as they did: this test sees too little"
     assert written - {name for names in checks_of().values() for name in names} == set()
+
+
+# What is wrong in the table, and what the one sentence that ends the run says of it.
+SPOILT = {
+    "no such file": ('"suites/test_latency.py"', '"suites/test_latncy.py"', ["[latency] has file", "no such file"]),
+    "another file": ('"suites/test_latency.py"', '"suites/test_dispatch.py"', ["[latency]", "suites/test_latency.py"]),
+    "no table": ("[latency]", "[latency_of]", ["test_latency has no table", "add [latency]"]),
+    "other cells": (
+        'file = "suites/test_latency.py"',
+        'file = "suites/test_latency.py"\ncells = { precision = "int4" }',
+        ['[latency] has cells = { precision = "int4" }', "says none", "make them equal"],
+    ),
+    "unknown trait": ("mode =", "mod =", ["[tp_sharding] has the unknown trait in cells 'mod'", "did you mean 'mode'"]),
+    "unknown key": ("narrowed_by", "narrowed", ["[accuracy] has the unknown key 'narrowed'"]),
+    "malformed": ("[latency]", "[latency", ["malformed TOML"]),
+}
+
+
+def spoilt(folder, old, new):
+    """The options of a run whose contract.toml has `new` where it had `old`."""
+    text = PATH.read_text()
+    assert old in text, f"{old!r} no longer stands in contract.toml: this test would spoil nothing"
+    (folder / "contract.toml").write_text(text.replace(old, new, 1))
+    return ["-p", "suites.meta.harness.other_contract", "--contract", str(folder / "contract.toml")]
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_a_table_that_is_not_its_suites_is_one_sentence(tmp_path, case):
+    old, new, words = SPOILT[case]
+    run = fork_suite(tmp_path, *spoilt(tmp_path, old, new), "suites/test_latency.py", "--collect-only", "-q")
+    errors = [line for line in run.output.splitlines() if "ERROR" in line]
+    assert (run.status, len(errors)) == (4, 1), run.output
+    for word in ("contract.toml", *words):
+        assert word in errors[0]
+
+
+def test_a_check_that_the_table_does_not_name_fails_its_cell(tmp_path):
+    name = "test_latency[opt-6.7b-fp32-cpu-single]"
+    cell = [f"suites/test_latency.py::{name}", "--benchmark-disable"]
+    assert fork_suite(tmp_path, *cell).verdict(name) == "INCONCLUSIVE"
+    run = fork_suite(tmp_path, *spoilt(tmp_path, '"measured", ', '"mesured", '), *cell)
+    assert run.verdict(name) == "FAIL"
+    assert "has a line of the check 'measured', which [latency]" in run.line(name, "usable")
+    assert "did you mean 'mesured'" in run.line(name, "usable")

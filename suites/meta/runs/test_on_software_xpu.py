@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.contract.suites import questions
 from fixtures.matrix import load_matrix
-from fixtures.matrix.memory import Plan, Sizes, required
+from fixtures.matrix.memory import GIB, Plan, Sizes, required
 from fixtures.measure import placement
 from fixtures.measure.settings import Settings
 from fixtures.measure.weight_sources import what_is_built

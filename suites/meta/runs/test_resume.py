@@ -133,7 +133,7 @@ def test_what_changed_is_named_and_refused(folder):
     for words in (
         "torch 2.7.0 instead of 2.8.0",
         "commit 0123456789ab instead",
-        "--threads none instead of 2",
+        "no --threads, which is 2 now",
         "anyway",
     ):
         assert words in line

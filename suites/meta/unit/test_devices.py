@@ -1,11 +1,13 @@
 """Devices and the platforms they belong to: recorded names and ids, and what a device can do."""
 
+import sys
 import tomllib
 
 import pytest
 
 from fixtures.matrix import Device, load_matrix
 from fixtures.matrix.loader import FOLDER
+from fixtures.worker import devices as worker_devices
 
 RECORDED = tomllib.loads((FOLDER / "device_names.toml").read_text())["devices"]
 
@@ -40,6 +42,35 @@ def test_a_recorded_device_is_of_its_platform(matrix, row):
     found = matrix.platform_of(Device("xpu", row["name"], id, row.get("xmx"), row.get("block_2d")))
     assert (found.name if found else None) == row.get("platform")
     assert row["source"].strip()
+
+
+@pytest.mark.parametrize(("device_type", "why"), [
+    ("npu", "has no torch.npu"),
+    ("xpu", "torch.xpu.is_available() of its torch"),
+])  # fmt: skip
+def test_a_device_that_torch_does_not_tell_has_a_reason(tmp_path, monkeypatch, device_type, why):
+    """A torch with nothing but an absent xpu, so that no stack has to be there."""
+    (tmp_path / "torch.py").write_text(
+        "import types\n__version__ = '9'\nxpu = types.SimpleNamespace(is_available=lambda: False)\n"
+    )
+    monkeypatch.setattr(worker_devices, "base_environment", lambda: {"PYTHONPATH": str(tmp_path)})
+    assert worker_devices._asked.__wrapped__(device_type, sys.executable)[0] == ()
+    assert why in worker_devices._asked.__wrapped__(device_type, sys.executable)[1]
+
+
+def test_a_vendors_plug_in_is_imported_before_torch_is_asked(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("__version__ = '9'\n")
+    (tmp_path / "plug_in.py").write_text(
+        "import torch, types\nnames = dict(is_available=lambda: True, device_count=lambda: 1, "
+        "get_device_name=lambda i: 'N1', get_device_properties=lambda i: None)\n"
+        "torch.npu = types.SimpleNamespace(**names)\n"
+    )
+    monkeypatch.setattr(worker_devices, "base_environment", lambda: {"PYTHONPATH": str(tmp_path)})
+    monkeypatch.setitem(worker_devices.PLUGINS, "npu", "plug_in")
+    found, why = worker_devices._asked.__wrapped__("npu", sys.executable)
+    assert ([device.name for device in found], why) == (["N1"], "")
+    monkeypatch.setitem(worker_devices.PLUGINS, "npu", "no_such_plug_in")
+    assert "No module named 'no_such_plug_in'" in worker_devices._asked.__wrapped__("npu", sys.executable)[1]
 
 
 def test_every_platform_of_an_intel_gpu_was_recorded(matrix):

@@ -119,6 +119,7 @@ def inner(tensor):
     ("model.layers.0.self_attn.q_proj", 512, 4, [(1, 2), (1, 2)]),
     ("model.layers.0.mlp.up_proj", 1536, 3, [(1, 2), (1, 2)]),
     ("lm_head", 576, 3, [(5, 9), (4, 9)]),  # grains of 64
+    ("embed_out", 576, 3, [(5, 9), (4, 9)]),
 ])  # fmt: skip
 def test_what_does_not_divide_by_the_ranks_is_split_by_heads_or_grains(name, size, kv_heads, parts):
     assert [proof.portion(name, rank, 2, kv_heads, size) for rank in range(2)] == parts

@@ -205,6 +205,7 @@ def test_not_a_number_is_never_the_same():
 
 LOGITS = np.ones((1, 2, 3), np.float32)
 FILES = {"model.safetensors": [8, "a"], "config.json": [2, "b"], "quantize_config.json": [2, "c"]}
+ARCH = types.SimpleNamespace(linears="ab", head="lm_head")
 SOUND_PROOF = {"int4_linears": 2, "plain_linears": ["lm_head"]}
 
 
@@ -212,7 +213,7 @@ def saved(**more):
     """Flow (b) as it is measured on a sound stack with two linears in its only layer, changed by `more`."""
     found = arrays("a", round_to_nearest(WEIGHT, GROUP, "symmetric"))
     sound = {
-        "cell": types.SimpleNamespace(model=types.SimpleNamespace(arch=types.SimpleNamespace(linears="ab"))),
+        "cell": types.SimpleNamespace(model=types.SimpleNamespace(arch=ARCH)),
         "geometry": types.SimpleNamespace(layers=1),
         "folder": "somewhere",
         "stored": found,
@@ -253,7 +254,7 @@ def reloaded(**more):
     return types.SimpleNamespace(**{**sound, **more})
 
 
-TABLE = {"kept": ["lm_head"], "saving_engine": "4"}
+TABLE = {"saving_engine": "4"}
 
 
 def failing(lines):

@@ -1,7 +1,6 @@
 """New rows and bad data: a family member is one row, and every fault is reported in one line with its hint."""
 
 import re
-import shutil
 import time
 import tomllib
 
@@ -20,11 +19,8 @@ geometry = { vocabulary = 32016, positions = 16384, rope_theta = 1e6 }
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A copy of the shipped data to spoil."""
-    for file in FOLDER.glob("*.toml"):
-        shutil.copy(file, tmp_path)
-    return tmp_path
+def folder(matrix_folder):
+    return matrix_folder
 
 
 def edit(folder, file, old, new):
@@ -99,6 +95,19 @@ BAD = {
     "twice": (M, "[models.llama-2-13b]", "[models.llama-2-7b]", ["malformed TOML", "line ", "stand once"]),
     "unknown family": (M, 'family = "llama2"', 'family = "lama2"', ["family 'lama2'", "'llama2'"]),
     "unknown class": (M, "LlamaForCausalLM", "LamaForCausalLM", ["'LamaForCausalLM'", "'LlamaForCausalLM'"]),
+    "new family": (M, 'family = "llama2"', 'family = "neox"', ["'neox'", "or add neox = ... to [families]"]),
+    "new class": (
+        M,
+        "LlamaForCausalLM",
+        "GPTNeoXForCausalLM",
+        ["[models.llama-2-7b]", "or add [architectures.GPTNeoXForCausalLM] to architectures.toml"],
+    ),
+    "no optimised": (
+        A,
+        '[architectures.LlamaForCausalLM.optimised]\ncpu = ["_IPEXDecoderLayerCPU"]\nxpu = ["IPEXLLAMABlock"]\n',
+        "",
+        ["[architectures.LlamaForCausalLM] has no optimised", "(a table: device type -> class names)"],
+    ),
     "unknown like": (
         M,
         '13b]\nlike = "llama-2-7b"',
@@ -108,6 +117,12 @@ BAD = {
     "kv heads": (M, "kv_heads = 32", "kv_heads = 5", ["32 heads for 5 kv_heads", "multiple"]),
     "head_dim": (M, "head_dim = 96", "head_dim = 90", ["32 heads of head_dim 90", "heads * head_dim"]),
     "rotary": (M, "rotary_dims = 128", "rotary_dims = 130", ["rotary_dims = 130", "up to head_dim"]),
+    "activation": (
+        M,
+        'activation = "silu"',
+        'activation = "silo"',
+        ["[models.llama-2-7b.geometry]", "'silo'", "'silu'"],
+    ),
     "longrope": (M, "    1.1, 1.1,", "    1.1,", ["47 numbers in short_factor", "48"]),
     "revision": (M, 'revision = "a56c', 'revision = "56c', ["revision =", "40 hexadecimal"]),
     "version": (M, '"4.31.0"', '"newest"', ["min_transformers = 'newest'", "'4.31.0'"]),
@@ -123,6 +138,18 @@ BAD = {
     "top level": (M, "[families]", "[familes]", ["'familes'", "'families'"]),
     "config field": (A, 'layers = "num', 'layer = "num', ["LlamaForCausalLM.config]", "'layer'", "'layers'"]),
     "mechanism": (A, '"rope", "mask"', '"roap", "mask"', ["'roap'", "'rope'"]),
+    "no optimised class": (
+        A,
+        '[architectures.GPTJForCausalLM.optimised]\ncpu = ["_IPEXDecoderLayerCPU"]\n',
+        "[architectures.GPTJForCausalLM.optimised]\n",
+        ["[architectures.GPTJForCausalLM.optimised] names no class for cpu", "cells", "add cpu = [...]"],
+    ),
+    "stock class as optimised": (
+        A,
+        '[architectures.GPTJForCausalLM.optimised]\ncpu = ["_IPEXDecoderLayerCPU"]',
+        '[architectures.GPTJForCausalLM.optimised]\ncpu = ["GPTJBlock"]',
+        ["[architectures.GPTJForCausalLM.optimised] names 'GPTJBlock' for cpu", "stock decoder_layer"],
+    ),
     "device type": (P, 'device_type = "cuda"', 'device_type = "gpu"', ["[platforms.cuda]", "'gpu'"]),
     "device name": (P, "'Arc\\(TM\\) B580'", "'Arc\\(TM B580('", ["[platforms.b580]", "regular expression"]),
     "device id": (P, '["0xe20c"]', '["e20c"]', ["[platforms.b570]", "device id 'e20c'", "'0x64a0'"]),

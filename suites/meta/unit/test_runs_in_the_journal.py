@@ -144,7 +144,10 @@ def test_values_that_could_not_be_accepted_are_not_taken(tmp_path, change):
     ("sources", "0", "other sources of the suite"),
     ("matrix", "0", "other matrix data"),
     ("accepted", "0", "other waivers or accepted values"),
-    ("options", {"--weights": "synthetic"}, "--threads none instead of 2, --weights synthetic instead of none"),
+    ("options", {}, "no --threads, which is 2 now"),
+    ("options", {"--threads": "2", "--weights": "synthetic"}, "--weights synthetic, which is not given now"),
+    ("options", {"--threads": "2", "--benchmark-compare": "True"}, "--benchmark-compare, which is not given now"),
+    ("options", {"--threads": "4"}, "--threads 4 instead of 2"),
 ])  # fmt: skip
 def test_whatever_a_verdict_depends_on_is_named(key, value, words):
     assert ", ".join(differences({**NOW, key: value}, NOW)) == words

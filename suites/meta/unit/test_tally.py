@@ -90,6 +90,16 @@ def test_every_cause_comes_with_its_number_and_its_hint_once():
     ]
 
 
+def test_many_cells_of_one_cause_are_counted():
+    contract = {f"suites/test_x.py::test_x[{number}]": None for number in range(30)}
+    failed = dict.fromkeys(list(contract)[:12], "FAIL")
+    found = statuses(contract, failed, {}, set(failed), set(contract) - set(failed), [], {})
+    lines = list(Gate(tuple(found)).text())
+    assert lines[:12] == [f"{nodeid}  FAIL: " for nodeid in failed], "a cell that failed is always named"
+    assert lines[12] == "DESELECTED 18: by -m, -k, --deselect or --lf"
+    assert lines[13].startswith("DESELECTED: leave out -m")
+
+
 def test_what_would_be_asked_is_reported_by_suite():
     assert list(by_suite(CONTRACT, [ONE, THREE, "another"]))[:1] == [
         "generation     3, of which this run would select 2"
