@@ -43,7 +43,7 @@ def test_names_select_models(tmp_path):
 
 
 @pytest.mark.parametrize("more", [LIST, []])
-def test_a_model_that_nothing_has_is_told_where_models_are_listed(tmp_path, more):
+def test_an_unknown_model_is_answered_with_where_models_are_listed(tmp_path, more):
     run = fork_suite(tmp_path, *more, "--platform", "cpu", "-k", "lama-7b", *CELLS)
     assert run.status == 5
     assert "no test matches -k 'lama-7b' and the other options; `pytest --matrix` lists the models" in run.output
