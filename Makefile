@@ -7,12 +7,12 @@ UV_VERSION := 0.13.9
 # all indexes is that one version.
 XPU_INDEXES := --index https://download.pytorch.org/whl/xpu \
 	--index https://pytorch-extension.intel.com/release-whl/stable/xpu/us/ --index-strategy unsafe-best-match
+# The float precision of claimed cells that this CPU computes in.
+FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
-ARGS ?= -m llama2 --benchmark-compare
+ARGS ?= -m "llama2 and (int4 or $(FLOAT))" --benchmark-compare
 # test_against needs another stack (--against=PYTHON).
 SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py)))
-
-FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
 
 .PHONY: .venv .venv-xpu qualify test nightly lint lock lock-xpu results benchmarks fuzz fault-injection study-accuracy \
 	study-calm study-resume study-wall-clock clean
@@ -20,7 +20,7 @@ FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
-# Of each family's representative INT4 and the float precision that this CPU computes in; `make nightly` runs all.
+# Of each family's representative INT4 and that float precision; `make nightly` runs the others.
 test: .venv/.installed lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m "not nightly" suites/meta
