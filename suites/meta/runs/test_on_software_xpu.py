@@ -17,6 +17,7 @@ from fixtures.measure.weight_sources import what_is_built
 from suites.meta.harness.inner import plant, run_suite
 from suites.meta.harness.software_xpu import MAX_1550, interpreter, queries
 
+B580, B580_MODELS = "Intel(R) Arc(TM) B580 Graphics", ("llama-3-8b", "phi-3-mini-4k")
 GRID = {"beam": "2", "bs": "1", "input": "16", "output": "4", "iter": "2"}
 OPTIONS = ("--weights", "miniature", "--num-warmup", "1")
 FP16, INT4, TP = (
@@ -102,6 +103,22 @@ def test_a_missing_synchronise_is_seen(run_on):
     fault = plant(FP16, "first", "device.nothing_waits_for_the_device")
     run, python = run_on([("latency", FP16)], "-p", "suites.meta.harness.planting", fault)
     assert [query for query in queries(python) if query.what == "clock"], run.output
+
+
+@pytest.mark.nightly
+def test_a_rank_has_a_card_of_its_own_or_the_cell_is_unsupported(run_on):
+    run, _ = run_on([("tp_sharding", TP)])
+    assert run.verdict(f"test_tp_sharding[{TP}]") == "UNSUPPORTED", run.output
+    assert "needs 2 devices, one for each rank, and has 1" in run.tests[f"test_tp_sharding[{TP}]"][2]
+
+
+@pytest.mark.nightly
+def test_a_card_of_twelve_gibibytes_beside_another_is_chosen_by_the_affinity_mask(run_on):
+    tests = {("generation", cell): "WAIVED" for cell in (f"{model}-fp16-b580-single" for model in B580_MODELS)}
+    options = {"cards": (MAX_1550, B580), "memory": 12 * GIB, "platform": "b580"}
+    run, _ = run_on(tests, environment={"ZE_AFFINITY_MASK": "1"}, **options)
+    assert {(suite, cell): run.verdict(f"test_{suite}[{cell}]") for suite, cell in tests} == tests, run.output
+    assert f"device: {B580}, platform b580" in run.output
 
 
 @pytest.mark.nightly

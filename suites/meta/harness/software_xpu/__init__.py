@@ -61,7 +61,12 @@ def interpreter(folder, cards=(MAX_1550,), memory=64 * 2**30, faults=()):
     folder = Path(folder).resolve()
     stack = folder / "stack"
     stack.mkdir(parents=True)
-    settings = {"cards": list(cards), "memory": memory, "faults": list(faults)}
+    settings = {
+        "cards": list(cards),
+        "ids": [PCI_IDS.get(card) for card in cards],
+        "memory": memory,
+        "faults": list(faults),
+    }
     (folder / "card.json").write_text(json.dumps(settings))
     _nodes(folder, cards)
     _packages(stack, with_diffusers="no_diffusers" not in faults)

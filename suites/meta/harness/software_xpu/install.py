@@ -30,7 +30,6 @@ PROPERTIES = {
     "platform_name": "Intel(R) oneAPI Unified Runtime over Level-Zero",
     "type": "gpu",
     "architecture": 13136561920,
-    "device_id": 0x0BD5,
 }
 CLIENT = ("Arc", "Intel(R) Graphics", "B390")  # names of cards that are no Data Center GPU
 
@@ -79,6 +78,7 @@ def get_device_properties(device=None):
     found = dict(PROPERTIES, name=name_of(index), total_memory=card.settings()["memory"])
     found.update(has_fp64=not is_client(index), local_mem_size=65536 if is_client(index) else 131072)
     found.update(has_subgroup_matrix_multiply_accumulate=has_xmx(index))
+    found.update(device_id=card.settings()["ids"][visible()[index]])
     return types.SimpleNamespace(**found, uuid=f"{index:032x}")
 
 
