@@ -9,11 +9,12 @@ import pytest
 from fixtures.doctor import device, host, probe, steps
 from fixtures.doctor.steps import Found, Problem, Step, run, settings
 from suites.meta.harness.inner import ROOT
+from suites.meta.harness.software_xpu import MAX_1550, interpreter
 
 
-def doctor(*words, **environment):
+def doctor(*words, python=sys.executable, **environment):
     """(exit status, {title: line}, all of the output) of a doctor of its own."""
-    command = [sys.executable, "-m", "fixtures.doctor", *words]
+    command = [python, "-m", "fixtures.doctor", *words]
     variables = {**os.environ, **environment}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=400, check=False)
     lines = {line[6:20].strip(): line for line in done.stdout.splitlines() if line[:6] in ("ok    ", "FAIL  ")}
@@ -30,6 +31,16 @@ def test_on_the_host_all_steps_are_well():
     assert status == 0, output
     assert {*lines} == titles("cpu")
     assert all(line.startswith("ok  ") for line in lines.values()), output
+
+
+@pytest.mark.nightly
+def test_on_a_software_xpu_all_is_well_but_what_only_a_card_has(tmp_path):
+    """A stand-in (suites/meta/harness/software_xpu): it has no driver, no device nodes and no tracer."""
+    status, lines, output = doctor(python=interpreter(tmp_path / "python", cards=(MAX_1550,) * 2))
+    missing = {"driver", "device nodes", "profiler"}
+    assert {title for title, line in lines.items() if line.startswith("FAIL")} == missing, output
+    assert {*lines} == titles("xpu")
+    assert status == 1
 
 
 def test_on_the_host_arithmetic_and_fork_are_well():
