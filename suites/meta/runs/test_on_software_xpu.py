@@ -109,7 +109,7 @@ def test_a_missing_synchronise_is_seen(run_on):
 def test_a_rank_has_a_card_of_its_own_or_the_cell_is_unsupported(run_on):
     run, _ = run_on([("tp_sharding", TP)])
     assert run.verdict(f"test_tp_sharding[{TP}]") == "UNSUPPORTED", run.output
-    assert "needs 2 devices, one for each rank, and has 1" in run.tests[f"test_tp_sharding[{TP}]"][2]
+    assert "needs 2 devices, one for each rank; this machine has 1" in run.tests[f"test_tp_sharding[{TP}]"][2]
 
 
 @pytest.mark.nightly

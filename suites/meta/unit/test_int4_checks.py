@@ -310,3 +310,35 @@ def on_disk(found, size=0):
 def test_every_check_of_a_save_can_fail(more, checks):
     sound = on_disk(round_to_nearest(WEIGHT, GROUP, "symmetric"))
     assert failing(int4.check_saved(saved(**{**sound, **more}), TABLE, tolerances())) == checks
+
+
+@pytest.mark.parametrize(("dtype", "factor", "verdict"), [
+    ("float32", 1.0, "PASS"),
+    ("float32", 1.0 + 1e-4, "FAIL"),  # a host repeats to the bit
+    ("float16", 1.0 + 1e-4, "PASS"),
+    ("float16", 1.0 + 1e-2, "FAIL"),
+    ("float16", np.nan, "FAIL"),
+])  # fmt: skip
+def test_a_reloaded_model_answers_as_the_saved_one(dtype, factor, verdict):
+    found = reloaded(logits=LOGITS * factor, proof={**SOUND_PROOF, "dtype": dtype})
+    [line] = [line for line in int4.check_reloaded(found, TABLE, tolerances()) if line.check == "logits"]
+    assert line.verdict == verdict
+
+
+@pytest.mark.parametrize("zeros", ["none", "one", "all"])
+def test_a_table_of_zeros_may_be_absent_where_one_zero_stands_for_all(tmp_path, zeros):
+    from safetensors.numpy import save_file
+
+    tables = {"a.qweight": np.zeros((8, 64), np.int32), "a.scales": np.ones((1, 64), np.float16)}
+    tables |= {
+        "none": {},
+        "one": {"a.qzeros": np.array([8], np.int8)},
+        "all": {"a.qzeros": np.zeros((1, 8), np.int32)},
+    }[zeros]
+    save_file(tables, tmp_path / "model.safetensors")
+    declared = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 64}}
+    (tmp_path / "config.json").write_text(json.dumps(declared))
+    check_quantised(tmp_path, shared_zero=True)
+    if zeros != "all":
+        with pytest.raises(CheckpointError, match="qzeros"):
+            check_quantised(tmp_path)

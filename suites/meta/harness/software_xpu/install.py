@@ -133,7 +133,8 @@ def max_memory_allocated(device=None):
 
 
 def reset_peak_memory_stats(device=None):
-    PROCESS.use()
+    if not PROCESS.initialised:  # unlike most functions, this one does not start the device's runtime
+        raise RuntimeError("Invalid device argument 0: did you call init?")
     memory = PROCESS.memory_of(_index(device))
     memory.peak = memory.held
 
