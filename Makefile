@@ -9,9 +9,10 @@ XPU_INDEXES := --index https://download.pytorch.org/whl/xpu \
 	--index https://pytorch-extension.intel.com/release-whl/stable/xpu/us/ --index-strategy unsafe-best-match
 # The float precision of claimed cells that this CPU computes in.
 FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
-# What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix. Ranks of each launcher import the stack
-# anew, a minute of CPU time in all: they are left to `make test` and to the gate.
-ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not (mpirun or torchrun or tp_deepspeed)" --benchmark-compare
+# Tests whose ranks a launcher starts; they import the stack anew, a minute of CPU time in all.
+LAUNCHED := mpirun or torchrun or tp_deepspeed
+# What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
+ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED))" --benchmark-compare
 # test_against needs another stack (--against=PYTHON).
 SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py)))
 
@@ -21,15 +22,16 @@ SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py
 qualify: .venv/.installed
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
-# Of each family's representative INT4 and that float precision; `make nightly` runs the others.
+# Of each family's representative INT4 and that float precision, and one family under launchers.
 test: .venv/.installed lint
-	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" $(SUITES)
+	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) or llama-2-7b" $(SUITES)
 	.venv/bin/python -m pytest -m "not nightly" suites/meta
 
 # What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted
 # fault, and whole runs that are killed, resumed, disturbed and compared.
 nightly: .venv/.installed
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
+	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 
 lint: .venv/.installed
