@@ -20,6 +20,8 @@ from fixtures.worker.termination import WorkerEnded
 from suites.meta.harness.inner import ROOT
 from suites.meta.harness.processes import gone, of_the_suite
 
+pytestmark = pytest.mark.nightly
+
 CALLS = "suites.meta.harness.worker_calls:"
 LIGHT = ("@fixtures.engine.service",)  # in place of a stack: the launcher's work is tested
 

@@ -8,6 +8,8 @@ import pytest
 from fixtures.matrix import config_entries, load_matrix
 from fixtures.measure.reference import Reference
 
+pytestmark = pytest.mark.nightly
+
 MODELS = [model for model in load_matrix().models if model.representative and model.weights == "miniature"]
 # A host's float GEMM adds in an order that depends on where its operands lie in memory: a few units of the last place.
 FP32 = 1e-6

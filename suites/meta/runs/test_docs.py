@@ -70,6 +70,7 @@ def _headings(path):
 MADE = {"/tmp/matrix": str(ROOT / "fixtures/matrix"), "embedding_doubled": "rope_base_doubled"}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("command", of("pytest"))
 def test_a_pytest_command_selects_tests(tmp_path, command):
     """Collected, not run: the cells themselves are what the suites test."""

@@ -7,6 +7,8 @@ from suites.meta.harness.arithmetic import parameters, possible
 from suites.meta.harness.inner import ROOT, generation, nodes, plant, run_suite
 from suites.meta.harness.processes import of_the_suite
 
+pytestmark = pytest.mark.nightly
+
 DEADLINE = 8  # seconds, several times what the slowest sound answer takes
 # cell -> (when the recipe breaks it, the fault, the verdict of the cell, the check that has to say so)
 PLANTED = {

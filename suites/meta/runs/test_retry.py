@@ -15,6 +15,8 @@ from fixtures.plugin.retry import start_over
 from fixtures.worker.termination import DEVICE_LOST_MARKS, Termination, WorkerEnded, classify, device_lost
 from suites.meta.harness.inner import generation, nodes, plant, run_suite
 
+pytestmark = pytest.mark.nightly
+
 DIES, DIES_ONCE, LOSES_DEVICE, AFTERWARDS = CELLS = [
     "llama-2-7b-fp32-cpu-single",
     "llama-2-13b-fp32-cpu-single",
