@@ -2,7 +2,6 @@
 
 import pytest
 
-from fixtures.engine.described import check_described
 from fixtures.io.errors import MatrixError
 from fixtures.matrix import config_entries, load_matrix
 from fixtures.weights.configuration import check_keys, configuration
@@ -38,6 +37,8 @@ def test_a_key_that_the_class_does_not_know_is_named():
 
 
 def test_a_sound_table_describes_its_class(llama):
+    from fixtures.engine.described import check_described
+
     check_described(llama, LLAMA.arch.linears, LLAMA.arch.decoder_layer, LLAMA.arch.head)
 
 
@@ -47,5 +48,7 @@ def test_a_sound_table_describes_its_class(llama):
     ({"head": "embed_out"}, "no module 'embed_out', the output projection, .*; give its name as head"),
 ])  # fmt: skip
 def test_a_word_that_the_model_does_not_have_is_named(llama, more, words):
+    from fixtures.engine.described import check_described
+
     with pytest.raises(MatrixError, match=rf"^architectures.toml: \[architectures.LlamaForCausalLM\] .*{words}"):
         check_described(llama, **{"linears": LLAMA.arch.linears, **more})

@@ -12,7 +12,6 @@ from fixtures.checks.generation import parameter_bytes
 from fixtures.matrix import MatrixError, load_matrix
 from fixtures.measure.int4_native import quantisable
 from fixtures.weights.inspection import CheckpointError
-from fixtures.weights.tensors import role
 
 ROW = """
 [architectures.HeadlessForCausalLM]
@@ -81,6 +80,8 @@ def test_weights_without_the_head_are_one_sentence(arch):
 
 
 def test_a_head_is_no_embedding_whatever_its_name():
+    from fixtures.weights.tensors import role
+
     geometry = dataclasses.asdict(load_matrix().model("llama-2-7b").geometry)
     known, other = (role(name, (32, 64), geometry, head=True) for name in ("lm_head.weight", "embed_out.weight"))
     assert known == other != role("embed_in.weight", (32, 64), geometry)

@@ -8,8 +8,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import torch
-import torch.xpu
 
 from fixtures.worker.devices import NAME_DEVICES
 from suites.meta.harness.inner import ROOT
@@ -91,6 +89,8 @@ def shape(function):
 
 @pytest.mark.parametrize("name", [name for name in LISTED if name.startswith("torch.xpu.")])
 def test_the_installed_torch_has_it_with_these_parameters_there(name):
+    import torch.xpu
+
     entry, function = LISTED[name], getattr(torch.xpu, name.rpartition(".")[2])
     assert shape(function) == entry["parameters"]
     plain = inspect.unwrap(function)
@@ -102,6 +102,8 @@ def test_the_installed_torch_has_it_with_these_parameters_there(name):
 
 
 def test_the_installed_torch_has_these_properties():
+    import torch
+
     stubs = (Path(torch.__file__).parent / "_C/__init__.pyi").read_text()
     block = re.search(r"class _XpuDeviceProperties:\n((?: {4}.*\n)+)", stubs)[1]
     assert {*LIST["properties"]["names"]} <= {*re.findall(r"^ {4}(\w+):", block, re.MULTILINE)}
