@@ -26,7 +26,9 @@ def _sharding(change):
 
     def shard(model, *arguments):
         whole = copy.deepcopy(model)
-        return change(whole, honest(model, *arguments))
+        engine = honest(model, *arguments)
+        engine.module = change(whole, engine.module)
+        return engine
 
     ranks.shard = shard
 

@@ -69,7 +69,7 @@ def test_a_fault_of_a_group_gets_its_verdict(run, test):
 def test_no_rank_is_left_after_a_fault_and_the_suite_goes_on(run, test):
     assert run.property(name_of(test), "left") == "0"
     ended = run.property(name_of(test), "went_on_after")
-    assert ended is None or float(ended) < 10
+    assert ended is None or float(ended) < 60  # not the deadline of a group that is gone
 
 
 @pytest.mark.parametrize("test", SOUND, ids=lambda test: "-".join(test))
