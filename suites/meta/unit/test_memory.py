@@ -5,7 +5,18 @@ import pytest
 from fixtures.contract.suites import questions
 from fixtures.matrix import load_matrix
 from fixtures.matrix.linears import parameters_of
-from fixtures.matrix.memory import GIB, Plan, Sizes, Work, amounts, needs, numbers, plan, reference_needs, required
+from fixtures.matrix.memory import (
+    GIB,
+    Plan,
+    Sizes,
+    Work,
+    amounts,
+    candidate_needs,
+    numbers,
+    plan,
+    reference_needs,
+    required,
+)
 from fixtures.weights.miniature import shrink
 
 MODELS = {model.id: model for model in load_matrix().models}
@@ -132,4 +143,4 @@ def test_a_reference_by_layers_holds_less_than_one_loaded_whole():
     layered = reference_needs(sizes, ("fp32", "fp16"), ("fp32",), "drawn")
     assert whole.weights == 6 * 6_738_415_616
     assert layered.weights < whole.weights / 2
-    assert needs(sizes)["candidate"].weights == 2 * 6_738_415_616
+    assert candidate_needs(sizes).weights == 2 * 6_738_415_616
