@@ -106,6 +106,14 @@ def test_a_missing_synchronise_is_seen(run_on):
 
 
 @pytest.mark.nightly
+def test_beams_of_the_static_cache_are_held_against_the_reference(run_on):
+    fault = plant(FP16, "first", "device.static_beams_garbled")
+    run, _ = run_on([("generation", FP16)], "-p", "suites.meta.harness.planting", fault)
+    assert run.verdict(f"test_generation[{FP16}]") == "FAIL", run.output
+    assert "FAIL" in run.line(f"test_generation[{FP16}]", "static_beam")
+
+
+@pytest.mark.nightly
 def test_a_rank_has_a_card_of_its_own_or_the_cell_is_unsupported(run_on):
     run, _ = run_on([("tp_sharding", TP)])
     assert run.verdict(f"test_tp_sharding[{TP}]") == "UNSUPPORTED", run.output
