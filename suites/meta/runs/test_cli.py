@@ -193,9 +193,12 @@ def test_an_engine_that_would_be_ignored_is_refused(tmp_path, value):
     refused(fork_suite(tmp_path, cell, environment={"IPEX_COMPUTE_ENG": value}), "IPEX_COMPUTE_ENG", "4 (XeTLA)")
 
 
-def test_a_failure_prints_its_lines_once(tmp_path):
+@pytest.mark.parametrize("environment", [{"CI": ""}, {"CI": "true"}], ids=["terminal", "ci"])
+def test_a_failure_prints_its_lines_once(tmp_path, environment):
     name = "test_generation[opt-6.7b-fp32-cpu-single]"
-    run = fork_suite(tmp_path, f"suites/test_generation.py::{name}", "--worker-python=/bin/false")
+    run = fork_suite(
+        tmp_path, f"suites/test_generation.py::{name}", "--worker-python=/bin/false", environment=environment
+    )
     assert run.verdict(name) == "FAIL"
     assert run.output.count("reproduce: pytest") == 1
     assert "reproduce: pytest" in run.line(name, "reproduce")
