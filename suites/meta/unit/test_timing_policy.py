@@ -10,7 +10,7 @@ from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import Line
 from fixtures.compare import decision, policy
 from fixtures.compare.policy import SESSIONS, PairedTiming, compared, rule_of
-from fixtures.compare.replicates import Replicate, Replicates
+from fixtures.compare.replicates import Replicate, Replicates, table_of
 from fixtures.results.accepted import Accepted
 
 QUIET, SLOWER, SLOWEST = 0.0, 0.05, 0.4
@@ -189,6 +189,11 @@ def test_a_slower_line_says_what_is_dispatched_otherwise(verdict, words, monkeyp
     cell = types.SimpleNamespace(platform=types.SimpleNamespace(device_type="cpu"))
     found = policy.with_cause(lines, runtime, traces, cell, 4)
     assert [line.measured for line in found] == [words, "1 s"]
+
+
+@pytest.mark.parametrize(("mode", "count"), [("single", 12), ("autotp", 6)])
+def test_ranks_of_a_host_get_fewer_replicates_for_their_wider_margin(mode, count):
+    assert table_of(a_cell(mode=mode))["replicates"] == count
 
 
 def test_ranks_of_a_host_have_a_rule_of_their_own_and_those_of_accelerators_have_not():
