@@ -16,73 +16,81 @@ ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED))" --benchmark-co
 # test_against needs another stack (--against=PYTHON).
 SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py)))
 
+# This project's own distribution: one module, built by the locked setuptools.
+OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
+
 .PHONY: .venv .venv-xpu qualify test nightly lint lock lock-xpu results benchmarks fuzz fault-injection study-accuracy \
 	study-calm study-resume study-wall-clock clean
 
-qualify: .venv/.installed
+qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
 # Of each family's representative INT4 and that float precision, and one family under launchers.
-test: .venv/.installed lint
+test: .venv lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) or llama-2-7b" $(SUITES)
 	.venv/bin/python -m pytest -m "not nightly" suites/meta
 
 # What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted
 # fault, and whole runs that are killed, resumed, disturbed and compared.
-nightly: .venv/.installed
+nightly: .venv
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 
-lint: .venv/.installed
+lint: .venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
 	.venv/bin/mypy
 
 # Runs the whole host matrix and writes what came of it to docs/results-cpu.md; about half an hour.
-results: .venv/.installed
+results: .venv
 	.venv/bin/python -m pytest $(SUITES) --platform cpu --results results/page || [ $$? -eq 1 ]
 	.venv/bin/python -m fixtures.report.results results/page/journal.jsonl cpu > results/page/results-cpu.md
 	mv results/page/results-cpu.md docs/results-cpu.md
 
 # Changes every kind of file at random, 5,000 times each.
-fuzz: .venv/.installed
+fuzz: .venv
 	XPU_LLM_CTS_FUZZ=5000 .venv/bin/python -m pytest suites/meta/unit/test_fuzz.py
 
-benchmarks: .venv/.installed
+benchmarks: .venv
 	.venv/bin/python -m pytest --benchmark-only suites/meta
 
 # How often the rule for scores sees a drop, simulated.
-study-accuracy: .venv/.installed
+study-accuracy: .venv
 	.venv/bin/python -m suites.meta.studies.accuracy
 
 # Sessions of the timing gate with planted slowdowns, quiet and beside neighbours; takes an hour.
-study-wall-clock: .venv/.installed
+study-wall-clock: .venv
 	.venv/bin/python -m suites.meta.studies.wall_clock
 
 # The main job, ten times in a row, half of them beside neighbours.
-study-calm: .venv/.installed
+study-calm: .venv
 	.venv/bin/python -m suites.meta.studies.calm
 
 # Kills and resumes for about half an hour.
-study-resume: .venv/.installed
+study-resume: .venv
 	.venv/bin/python -m suites.meta.chaos.resume
 
 # 220 faults in about twenty minutes; `make fault-injection FAULTS='--injections 50 --seed 7'` draws others.
 FAULTS ?= --injections 220 --seed 1
-fault-injection: .venv/.installed
+fault-injection: .venv
 	.venv/bin/python -m suites.meta.chaos.injection $(FAULTS)
 
-.venv: .venv/.installed
+.venv: .venv/.plugin
 
 # The stamp comes last, so that an interrupted install is not taken for a good one.
 .venv/.installed: requirements.lock
 	rm -rf .venv
-	$(PYTHON) -m venv .venv
+	"$(PYTHON)" -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	VIRTUAL_ENV="$(CURDIR)/.venv" .venv/bin/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	.venv/bin/python -m fixtures.engine.extensions 2>.venv/extensions.log || { cat .venv/extensions.log; exit 1; }
+	touch $@
+
+# The one module by which pytest finds this project's options and configuration whatever folders a command names.
+.venv/.plugin: .venv/.installed xpu_llm_cts.py
+	VIRTUAL_ENV="$(CURDIR)/.venv" .venv/bin/uv pip install $(OURS)
 	touch $@
 
 lock: .venv/.installed
@@ -94,9 +102,10 @@ lock: .venv/.installed
 
 .venv-xpu/.installed: requirements-xpu.lock
 	rm -rf .venv-xpu
-	$(PYTHON) -m venv .venv-xpu
+	"$(PYTHON)" -m venv .venv-xpu
 	.venv-xpu/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	VIRTUAL_ENV=$(CURDIR)/.venv-xpu .venv-xpu/bin/uv pip sync --quiet $(XPU_INDEXES) requirements-xpu.lock
+	VIRTUAL_ENV="$(CURDIR)/.venv-xpu" .venv-xpu/bin/uv pip sync --quiet $(XPU_INDEXES) requirements-xpu.lock
+	VIRTUAL_ENV="$(CURDIR)/.venv-xpu" .venv-xpu/bin/uv pip install $(OURS)
 	.venv-xpu/bin/python -c "import torch; assert torch.__version__.endswith('+xpu'), torch.__version__"
 	touch $@
 
@@ -106,4 +115,4 @@ lock-xpu: .venv/.installed
 		--output-file requirements-xpu.lock pyproject.toml
 
 clean:
-	rm -rf .venv .venv-xpu results nc_workspace
+	rm -rf .venv .venv-xpu build results nc_workspace

@@ -210,7 +210,7 @@ def test_only_what_changed_is_reported_and_written(folder, monkeypatch):
     store.record(*ADDRESS, CELL, seconds(0.1402, 0.002), 5)
     store.record(*ADDRESS, OTHER, seconds(0.25000001), 5)
     assert store.find(*ADDRESS, CELL).values["end_to_end"].value == 0.1331, "staged is not accepted"
-    assert store.commit({"date": "later"}) == [f"{CELL} latency end_to_end: 0.1331 -> 0.1402 s (+5.3 %)"]
+    assert store.commit({"date": "later"}) == [f"{CELL} latency end_to_end: 0.1331 -> 0.1402 s (+5.3%)"]
     assert store.find(*ADDRESS, CELL).values["end_to_end"].value == 0.1402
     assert (store.find(*ADDRESS, CELL).provenance, store.find(*ADDRESS, OTHER).provenance) == (
         {"date": "later"},
@@ -252,7 +252,7 @@ def test_every_kind_of_change_has_its_line(folder):
         return [line.removeprefix(f"{CELL} latency ") for line in store.commit(ORIGIN)]
 
     assert reported(seconds(0.1331, 0.003)) == ["end_to_end: 0.1331 s as before, spread 0.002 -> 0.003"]
-    assert reported(seconds(0.133104)) == ["end_to_end: 0.1331 -> 0.133104 s (+0.0 %)"]
+    assert reported(seconds(0.133104)) == ["end_to_end: 0.1331 -> 0.133104 s (+0.0%)"]
     assert reported(seconds(0.133104), n=7) == ["n: 5 -> 7"]
     assert reported({"end_to_end": Value(133.1, None, "ms")}, 7) == ["end_to_end: 0.1331 s -> 133.1 ms (another unit)"]
     assert reported({"tokens": Value(0)}, 7) == ["end_to_end: removed, was 133.1 ms", "tokens: new, 0"]

@@ -98,6 +98,7 @@ def test_a_journal_without_a_run_cannot_be_resumed(written):
 @pytest.mark.parametrize("change", [
     {"verdict": "PASSED"}, {"verdict": ["PASS"]},
     {"verdict": "FAIL"}, {"lines": []}, {"lines": [{"check": "runs"}]}, {"final": "yes"},
+    {"lines": [line("PASS") | {"party": "somebody"}]},
     {"waivers": None}, {"attempt": None}, {"nodeid": 1},
 ])  # fmt: skip
 def test_a_record_that_does_not_say_how_its_test_ended_is_one_sentence(written, change):

@@ -117,7 +117,7 @@ def test_a_drop_is_reported_with_everything_behind_it():
     lines = scores.compared("", made(fewer), made(right), BOUND)
     assert verdicts(lines)["score"] == "FAIL"
     text = lines[0].measured
-    for words in ("reference 0.5000", "drop +0.0833 [", "30 lost, 0 won of 360", "smallest detectable 0."):
+    for words in ("reference 0.5000", "drop +8.3 points [", "30 lost, 0 won of 360", "smallest detectable "):
         assert words in text
 
 
