@@ -3,8 +3,10 @@
 import pytest
 
 from fixtures.checks.int4 import check_native, check_reloaded, check_run, check_saved
+from fixtures.checks.int4_checkpoints import check_checkpoints
 from fixtures.checks.tolerances import tolerances
 from fixtures.measure.int4 import measure_reload, measure_run, measure_save
+from fixtures.measure.int4_checkpoints import measure_checkpoints
 from fixtures.measure.int4_native import measure_native
 from fixtures.measure.parameters import parameters
 
@@ -30,3 +32,9 @@ def test_int4_reload(cell, verdict, runtime):
 def test_int4_native(cell, verdict, runtime):
     """IPEX's own INT4 path: lowp modes, group sizes, and a GPTQ-format checkpoint."""
     verdict(check_native(measure_native(runtime, cell), tolerances()))
+
+
+@pytest.mark.cells(precision="int4", device_type="xpu", representative=True)
+def test_int4_checkpoints(cell, verdict, runtime):
+    """Checkpoints of other tools, GPTQ and AWQ: every linear, and kernels that compute what the files mean."""
+    verdict(check_checkpoints(measure_checkpoints(runtime, cell), tolerances()))

@@ -17,6 +17,9 @@ from fixtures.matrix.memory import (
     reference_needs,
     required,
 )
+from fixtures.measure.latency import Grid
+from fixtures.measure.runtime import Runtime
+from fixtures.measure.settings import Settings
 from fixtures.weights.miniature import shrink
 
 MODELS = {model.id: model for model in load_matrix().models}
@@ -131,6 +134,55 @@ def test_a_miniature_always_fits():
 def test_a_suite_without_a_reference_asks_the_one_that_is_there_to_leave():
     assert planned("llama-2-13b-fp16-cuda-single", H100, "dispatch").alone
     assert not planned("llama-2-7b-fp16-cuda-single", H100, "dispatch").alone
+
+
+def timed(cell, memory, before=GENERATION):
+    return plan(Sizes(CELLS[cell], LATENCY, before=before), memory, "latency")
+
+
+@pytest.mark.parametrize("cell", [
+    "llama-2-7b-fp16-max1550-single", "mistral-7b-fp16-max1550-single", "gpt-j-6b-fp16-max1550-single",
+    "opt-6.7b-fp16-max1550-single", "phi-3-mini-128k-int4-max1100-single", "bloom-7b1-fp16-cuda-single",
+])  # fmt: skip
+def test_a_timing_counts_what_an_earlier_suite_left_of_the_reference(cell):
+    """Both fit by themselves: the answers' three models at once, and the two that are timed. All four do not."""
+    memory = {"max1550": MAX1550, "max1100": MAX1100, "cuda": H100}[CELLS[cell].platform.name]
+    sizes = Sizes(CELLS[cell], LATENCY, before=GENERATION)
+    left, alone = (required(sizes, "latency", Plan(alone=leaves)) for leaves in (False, True))
+    assert alone < memory < left
+    assert timed(cell, memory) == Plan(alone=True)
+
+
+def test_what_was_left_stays_where_it_fits():
+    assert timed("llama-2-7b-fp16-cuda-single", H100) == Plan()
+    assert timed("llama-2-7b-fp16-max1550-single", MAX1550 + 8 * GIB) == Plan()
+
+
+def test_what_was_left_is_all_models_of_the_reference_and_their_largest_work():
+    sizes = Sizes(CELLS["llama-2-7b-fp16-cuda-single"], LATENCY, before=GENERATION)
+    counted = required(sizes, "latency", Plan()) - required(sizes, "dispatch", Plan(alone=True))
+    assert counted > 6 * 6_738_415_616  # fp32 and fp16
+    assert counted == reference_needs(Sizes(sizes.cell, GENERATION + LATENCY), ("fp32", "fp16")).total
+    # The model in fp64, of eight bytes a parameter, has left by then.
+    fp32 = Sizes(CELLS["llama-2-7b-fp32-cuda-single"], LATENCY, before=GENERATION)
+    assert required(fp32, "latency", Plan()) < (4 + 4 + 8) * 6_738_415_616
+
+
+def test_the_reference_leaves_before_a_timing_that_has_no_room_for_it():
+    class Model:
+        closed, layers = False, None
+
+        def close(self):
+            self.closed = True
+
+    cell, grid = CELLS["llama-2-7b-fp16-max1550-single"], Grid(4, 1, 1024, 128, 1, 1)
+    for memory, leaves in ((MAX1550, True), (H100, False)):
+        runtime = Runtime(Settings(weights="synthetic"), total_memory=lambda _, memory=memory: memory)
+        left, key = Model(), (cell.model.id, "xpu", Plan().reference)
+        runtime.references[key] = left
+        runtime.place(cell, "latency", grid)
+        assert left.closed is leaves
+        assert (key in runtime.references) is not leaves
 
 
 def test_every_suite_has_a_row():

@@ -140,7 +140,7 @@ def _emptied(original):
     taken = WeightOnlyQuantizedLinear(
         original.in_features, original.out_features, original.bias is not None, blocksize=original.blocksize
     )
-    taken.compute_dtype, taken.scheme = original.compute_dtype, original.scheme
+    taken.compute_dtype = original.compute_dtype  # its scheme stays "sym", whatever the original's is
     taken.set_scales_zps_gidx(original.scales, original.qzeros, original.g_idx)
     taken.set_weights_bias(original.qweight, original.bias)
     taken.weight_transposed = original.weight_transposed

@@ -43,6 +43,14 @@ def optimize(
 
         from .convert import converted
 
+        if low_precision_checkpoint is not None:
+            from ..nn.utils._quantize_convert import convert_qmodel
+            from ..utils.weight_only_quantization import DEFAULT_LOWP_CHECKPOINT_CONFIG
+
+            given = isinstance(low_precision_checkpoint, tuple)
+            state, config = low_precision_checkpoint if given else (low_precision_checkpoint, None)
+            convert_qmodel(model, dtype, (config or DEFAULT_LOWP_CHECKPOINT_CONFIG)["groups"])
+            model.load_state_dict(state)
         run_as = "int4" if quantization_config is not None or low_precision_checkpoint is not None else dtype
         return converted(model, run_as)
     except RuntimeError as error:
