@@ -85,11 +85,11 @@ def test_token_flip_counts_only_where_the_reference_decides():
         flipped = REFERENCE.copy()
         order = flipped[prompt, step].argsort()
         flipped[prompt, step, order[-2]] = flipped[prompt, step, order[-1]] + 1.0
-        line = logits.greedy_tokens(flipped, REFERENCE, levels, tolerances()["tokens"]["margin_sigmas"])
+        line = logits.greedy_tokens(flipped, REFERENCE, levels, tolerances()["tokens"])
         assert line.verdict == verdict
     assert (
         f"prompt {np.argwhere(decidable)[0][0]}"
-        in logits.greedy_tokens(-REFERENCE, REFERENCE, levels, tolerances()["tokens"]["margin_sigmas"]).measured
+        in logits.greedy_tokens(-REFERENCE, REFERENCE, levels, tolerances()["tokens"]).measured
     )
 
 
