@@ -108,6 +108,16 @@ def test_a_kernel_is_held_against_its_own_integers(error, verdict):
     assert line.verdict == verdict
 
 
+def test_a_longer_sum_may_round_by_the_root_of_its_length():
+    wide = round_to_nearest(RNG.normal(size=(4, 4096)).astype(np.float32), GROUP, "symmetric")
+    x = RNG.normal(size=(8, 4096)).astype(np.float32)
+    outputs = {"a:x8": x, "a:y8": x.astype(np.float64) @ wide.weights().T * (1 + 1.6e-6)}
+    assert BOUND["width"] == 1024
+    for width, verdict in ((np.inf, "FAIL"), (1024, "PASS"), (2048, "FAIL")):
+        line = int4.kernel_line(int4.kernel_errors({"a": wide}, outputs, width), BOUND["kernel"]["none"])
+        assert line.verdict == verdict
+
+
 def test_quality_tells_the_scheme_from_the_arithmetic():
     parent = RNG.normal(size=(64, 50)) * 3
     targets = parent.argmax(-1)
