@@ -1,5 +1,6 @@
 # `make qualify` runs the main job, `make test` passes the tests; each makes .venv and installs the locked set first.
-# `make .venv-xpu` installs the stack of Intel GPUs. Needs Python 3.11, gcc and make.
+# `make .venv-4.48` installs the same stack with transformers 4.48.3, which the specification names, beside .venv;
+# `make .venv-xpu` the stack of Intel GPUs. Needs Python 3.11, gcc and make.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
@@ -11,6 +12,7 @@ XPU_INDEXES := --index https://download.pytorch.org/whl/xpu \
 FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
 # Tests whose ranks a launcher starts; they import the stack anew, a minute of CPU time in all.
 LAUNCHED := mpirun or torchrun or tp_deepspeed
+LOCKING := --extra dev --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED))" --benchmark-compare
 # test_against needs another stack (--against=PYTHON).
@@ -19,20 +21,20 @@ SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py
 # This project's own distribution: one module, built by the locked setuptools.
 OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
 
-.PHONY: .venv .venv-xpu qualify test nightly lint lock lock-xpu results benchmarks fuzz fault-injection study-accuracy \
-	study-calm study-resume study-wall-clock clean
+.PHONY: .venv .venv-4.48 .venv-xpu qualify test nightly lint lock lock-xpu results benchmarks fuzz fault-injection \
+	study-accuracy study-calm study-resume study-wall-clock clean
 
 qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
 # Of each family's representative INT4 and that float precision, and one family under launchers.
-test: .venv lint
+test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) or llama-2-7b" $(SUITES)
 	.venv/bin/python -m pytest -m "not nightly" suites/meta
 
 # What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted
 # fault, and whole runs that are killed, resumed, disturbed and compared.
-nightly: .venv
+nightly: .venv .venv-4.48
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
@@ -93,9 +95,24 @@ fault-injection: .venv
 	VIRTUAL_ENV="$(CURDIR)/.venv" .venv/bin/uv pip install $(OURS)
 	touch $@
 
+# Only what the two locks differ in is installed, in front of the packages of .venv: seconds, and no second torch.
+.venv-4.48: .venv-4.48/.installed
+
+.venv-4.48/.installed: requirements-4.48.lock .venv/.installed
+	rm -rf .venv-4.48
+	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-4.48
+	echo ../../../../.venv/lib/python3.11/site-packages > .venv-4.48/lib/python3.11/site-packages/stack.pth
+	awk 'NR == FNR { held[$$0]; next } /^[^ #]/ { other = !($$0 in held) } other' requirements.lock $< > .venv-4.48/other.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv-4.48 .venv/bin/uv pip install --quiet --no-deps --require-hashes \
+		--requirement .venv-4.48/other.lock
+	touch $@
+
+# The second lock begins as the first, whose versions it keeps where they are possible.
 lock: .venv/.installed
-	.venv/bin/uv pip compile --quiet --extra host --extra dev --generate-hashes --python-version 3.11 \
-		--python-platform x86_64-manylinux_2_28 --output-file requirements.lock pyproject.toml
+	.venv/bin/uv pip compile --quiet --extra host $(LOCKING) --output-file requirements.lock pyproject.toml
+	cp requirements.lock requirements-4.48.lock
+	.venv/bin/uv pip compile --quiet --extra host-4-48 $(LOCKING) --output-file requirements-4.48.lock \
+		pyproject.toml
 
 # Of another build of torch nothing here could run on an Intel GPU: the install fails where that is what came.
 .venv-xpu: .venv-xpu/.installed
@@ -115,4 +132,4 @@ lock-xpu: .venv/.installed
 		--output-file requirements-xpu.lock pyproject.toml
 
 clean:
-	rm -rf .venv .venv-xpu build results nc_workspace
+	rm -rf .venv .venv-4.48 .venv-xpu build results nc_workspace

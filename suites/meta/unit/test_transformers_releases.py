@@ -1,0 +1,111 @@
+"""The releases of transformers that the suite runs on: what differs between them, and how they are installed."""
+
+import re
+import subprocess
+import tomllib
+
+import pytest
+
+from fixtures.engine import transformers_api
+from fixtures.matrix import load_matrix
+from fixtures.plugin.collection import why_unsupported
+from fixtures.system.versions import misfit
+from suites.meta.harness.inner import ROOT
+
+SPECIFIED, NEWEST = "4.48.3", "4.51.3"
+IPEX = {"intel-extension-for-pytorch": "2.8.0"}
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.fixture(params=[SPECIFIED, NEWEST])
+def release(request, monkeypatch):
+    monkeypatch.setattr(transformers_api.metadata, "version", lambda package: request.param)
+    return request.param
+
+
+def test_generate_gets_only_the_options_that_the_release_knows(release):
+    more = {} if release == SPECIFIED else {"disable_compile": True}
+    assert transformers_api.static_cache() == {"cache_implementation": "static"} | more
+
+
+def test_the_projection_of_earlier_positions_is_spared_by_the_name_of_the_release(release):
+    class Old:
+        def forward(self, input_ids, num_logits_to_keep=0): ...
+
+    class New:
+        def forward(self, input_ids, logits_to_keep=0): ...
+
+    class Neither:
+        def forward(self, input_ids): ...
+
+    fitting, name = (Old, "num_logits_to_keep") if release == SPECIFIED else (New, "logits_to_keep")
+    assert transformers_api.last_logits(fitting(), 3) == {name: 3}
+    assert transformers_api.last_logits(Neither(), 3) == {}
+
+
+def test_a_release_candidate_is_older_than_its_release(monkeypatch):
+    monkeypatch.setattr(transformers_api.metadata, "version", lambda package: "4.49.0.dev0")
+    assert not transformers_api.has("disable_compile")
+
+
+def test_no_other_module_of_the_engine_knows_what_differs():
+    sources = [path for path in ROOT.glob("fixtures/**/*.py") if path.name != "transformers_api.py"]
+    known = [path.name for path in sources for feature in transformers_api.SINCE if feature in path.read_text()]
+    assert known == []
+
+
+def test_a_model_too_new_for_the_release_is_unsupported_with_the_reason():
+    cells = {cell.id: cell for cell in load_matrix().cells(["cpu"])}
+    reason = why_unsupported(cells["qwen3-4b-fp32-cpu-single"], SPECIFIED)
+    assert reason == "qwen3-4b needs transformers 4.51.0; 4.48.3 is installed"
+    assert why_unsupported(cells["llama-2-7b-fp32-cpu-single"], SPECIFIED) is None
+    assert why_unsupported(cells["qwen3-4b-fp32-cpu-single"], NEWEST) is None
+
+
+@pytest.mark.parametrize("release", ["4.52.0", "4.52.4", "4.57.6", "5.24.0"])
+def test_a_release_that_ipex_does_not_work_with_is_one_sentence(release):
+    sentence = misfit(IPEX | {"transformers": release})
+    assert f"intel-extension-for-pytorch 2.8.0 does not work with transformers {release}" in sentence
+    assert sentence.endswith("; install transformers==4.51.3")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        IPEX | {"transformers": SPECIFIED},
+        IPEX | {"transformers": NEWEST},
+        {"intel-extension-for-pytorch": "2.8.10+xpu", "transformers": NEWEST},
+        {"transformers": "5.24.0"},  # of a stack without IPEX
+        {"intel-extension-for-pytorch": "2.9.0", "transformers": "4.57.6"},  # of which nothing is known
+        {},
+    ],
+)
+def test_packages_that_work_together_are_no_misfit(found):
+    assert misfit(found) is None
+
+
+def locked(file):
+    """{distribution: its entry, hashes included} of a lock."""
+    found = re.split(r"^(?=[a-z])", (ROOT / file).read_text(), flags=re.MULTILINE)[1:]
+    return {entry.partition("==")[0]: entry.split("    # via")[0].rstrip() for entry in found}
+
+
+def test_the_two_locks_differ_in_transformers_alone():
+    newest, specified = locked("requirements.lock"), locked("requirements-4.48.lock")
+    assert newest.keys() == specified.keys()
+    assert {name for name in newest if newest[name] != specified[name]} == {"transformers"}
+    for lock, release, extra in ((newest, NEWEST, "host"), (specified, SPECIFIED, "host-4-48")):
+        assert lock["transformers"].startswith(f"transformers=={release} ")
+        assert f"transformers=={release}" in EXTRAS[extra]
+        assert all("--hash=sha256:" in entry for entry in lock.values())
+
+
+def test_the_second_environment_installs_the_difference_by_its_hashes():
+    command = ["make", "-n", "-o", ".venv/.installed", "-W", "requirements-4.48.lock", ".venv-4.48"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--require-hashes" in done.stdout
+    # What make would run there, on the real locks.
+    words = next(line for line in done.stdout.splitlines() if line.startswith("awk ")).rpartition(" > ")[0]
+    other = subprocess.run(words, shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^[a-z].*==\S+", other, re.MULTILINE) == [f"transformers=={SPECIFIED}"]
