@@ -27,10 +27,11 @@ OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
 qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
-# Of each family's representative INT4 and that float precision, and one family under launchers.
+# Of each family's representative INT4 and that float precision, and one family under launchers. The suite's own tests
+# share two processes, a file in one of them; cells are timed and run one at a time.
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) or llama-2-7b" $(SUITES)
-	.venv/bin/python -m pytest -m "not nightly" suites/meta
+	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile suites/meta
 
 # What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted
 # fault, and whole runs that are killed, resumed, disturbed and compared.
