@@ -235,3 +235,19 @@ def test_switched_off_benchmarks_are_no_pass(tmp_path):
     assert run.tests[name][:2] == ("INCONCLUSIVE", "skipped")
     assert (run.status, "nothing failed: this run covered 1 of " in run.output) == (0, True)
     assert "1 not compared (1 INCONCLUSIVE)" in run.output
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence_before_anything_starts(tmp_path):
+    cell = "suites/test_generation.py::test_generation[opt-6.7b-fp32-cpu-single]"
+    home = {"HOME": "/proc/nohome", "XPU_LLM_CTS_CACHE": ""}
+    run = fork_suite(tmp_path, cell, "-p", "suites.meta.harness.no_workers", environment=home)
+    refused(run, "/proc/nohome/.cache/xpu-llm-cts", "cannot be written", "XPU_LLM_CTS_CACHE")
+    assert run.status == 4
+
+
+def test_ranks_without_room_in_shared_memory_are_no_fault_of_a_stack(tmp_path):
+    name = f"test_tp_sharding[{next(c.id for c in load_matrix().cells(['cpu']) if c.mode == 'autotp')}]"
+    plugin = ["-p", "suites.meta.harness.small_shared_memory"]
+    run = fork_suite(tmp_path, *plugin, f"suites/test_distributed.py::{name}")
+    assert (run.verdict(name), run.property(name, "party")) == ("FAIL", "machine")
+    assert "/dev/shm has 64 MiB of room, and DeepSpeed's all-reduce among 2 ranks" in run.line(name, "usable")
