@@ -11,7 +11,7 @@ from fixtures.plugin.option_guards import why_not_timed
 
 
 @pytest.mark.benchmark(timer=worker_clock)
-def test_latency(cell, verdict, runtime, grid, benchmark, comparing, accepted, paired, spec_lines, dispatch_cause):
+def test_latency(cell, verdict, runtime, grid, benchmark, comparing, accepted, paired, spec_lines, explained):
     """End to end, first and next token, stock stepped in alternation, against this cell's own accepted values."""
     reason = why_not_timed(benchmark, os.environ)
     if reason:
@@ -24,7 +24,7 @@ def test_latency(cell, verdict, runtime, grid, benchmark, comparing, accepted, p
     before = accepted.find("latency", cell, f"@{grid.slug}")
     timed, ratios = paired(measured, before)
     lines = check_latency(measured, metrics, comparing, before, tolerances(), decided=bool(timed)) + timed
-    lines = dispatch_cause(lines)
+    lines = explained(lines, before)
     metrics |= ratios
     accepted.record("latency", cell, lines, metrics, len(measured.rounds), verdict.waived, f"@{grid.slug}")
     verdict(lines, metrics)

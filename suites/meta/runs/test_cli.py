@@ -42,12 +42,37 @@ def test_names_select_models(tmp_path):
     assert "llama-2-13b" not in run.output
 
 
-@pytest.mark.parametrize("more", [LIST, []])
-def test_a_model_that_nothing_has_gets_the_place_where_models_are_listed(tmp_path, more):
-    run = fork_suite(tmp_path, *more, "--platform", "cpu", "-k", "lama-7b", *CELLS)
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["-m", "lama2", *LIST], "-m lama2: there is no marker of this name; did you mean llama2 or llama3?"),
+    (["-m", "llama2 and not int5"], "-m int5: there is no marker of this name; did you mean int4?"),
+    (["-m", "zzz"], "-m zzz: there is no marker of this name; `pytest --markers` lists them"),
+    (["-k", "lama-7b"], "-k lama-7b: no test of a cell has this in its name; did you mean llama-2-7b"),
+    (["-k", "llama-2-7b and nosuchmodel"], "-k nosuchmodel: no test of a cell has this in its name; `pytest --matrix`"),
+])  # fmt: skip
+def test_a_word_that_names_nothing_gets_the_nearest_before_anything_runs(tmp_path, words, sentence):
+    run = fork_suite(tmp_path, "--platform", "cpu", *words, *CELLS)
+    assert run.status == 4
+    assert sentence in run.output
+    assert run.output.count(sentence.split(":")[0]) == 1
+    assert "stack:" not in run.output  # nothing was asked of the machine
+
+
+def test_a_selection_of_known_words_that_is_empty_is_reported(tmp_path):
+    run = fork_suite(tmp_path, *LIST, "--platform", "cpu", "-k", "llama-2-7b and max1550", *CELLS)
     assert run.status == 5
-    assert "no test matches -k 'lama-7b' and the other options; `pytest --matrix` lists the models" in run.output
+    assert "no test matches -k 'llama-2-7b and max1550' and the other options; `pytest --matrix`" in run.output
     assert "no test matches" not in fork_suite(tmp_path, *LIST, "-k", "llama-2-7b", *CELLS).output
+
+
+@pytest.mark.parametrize(("words", "status"), [
+    (["-m", "representative and nightly", *CELLS], 5),  # a marker of pytest.ini
+    (["-k", "test_generation[llama-2-7b-fp32-cpu-single]", *CELLS], 0),
+    (["-k", "test_LATENCY.py and single and cpu", *CELLS], 0),
+    (["-k", "test_the_examples_hold", "suites/meta/unit/test_numbers.py"], 0),  # names of other tests are not known
+    (["-k", "tp_mpirun or glm", "suites/test_distributed.py"], 0),
+])  # fmt: skip
+def test_a_word_that_names_something_selects(tmp_path, words, status):
+    assert fork_suite(tmp_path, *LIST, "--platform", "cpu", *words).status == status
 
 
 def test_collecting_imports_no_torch():
@@ -210,3 +235,19 @@ def test_switched_off_benchmarks_are_no_pass(tmp_path):
     assert run.tests[name][:2] == ("INCONCLUSIVE", "skipped")
     assert (run.status, "nothing failed: this run covered 1 of " in run.output) == (0, True)
     assert "1 not compared (1 INCONCLUSIVE)" in run.output
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence_before_anything_starts(tmp_path):
+    cell = "suites/test_generation.py::test_generation[opt-6.7b-fp32-cpu-single]"
+    home = {"HOME": "/proc/nohome", "XPU_LLM_CTS_CACHE": ""}
+    run = fork_suite(tmp_path, cell, "-p", "suites.meta.harness.no_workers", environment=home)
+    refused(run, "/proc/nohome/.cache/xpu-llm-cts", "cannot be written", "XPU_LLM_CTS_CACHE")
+    assert run.status == 4
+
+
+def test_ranks_without_room_in_shared_memory_are_no_fault_of_a_stack(tmp_path):
+    name = f"test_tp_sharding[{next(c.id for c in load_matrix().cells(['cpu']) if c.mode == 'autotp')}]"
+    plugin = ["-p", "suites.meta.harness.small_shared_memory"]
+    run = fork_suite(tmp_path, *plugin, f"suites/test_distributed.py::{name}")
+    assert (run.verdict(name), run.property(name, "party")) == ("FAIL", "machine")
+    assert "/dev/shm has 64 MiB of room, and DeepSpeed's all-reduce among 2 ranks" in run.line(name, "usable")

@@ -1,5 +1,6 @@
 """The house rules that a linter does not know: sizes of files, and what may stand at the top of a folder."""
 
+import ast
 import re
 import subprocess
 
@@ -37,3 +38,25 @@ def test_no_private_api_of_pytest():
 
 def test_the_readme_is_short():
     assert (ROOT / "README.md").read_text().count("\n") <= 150
+
+
+def without_encoding(source):
+    """Lines of calls that read or write text in the encoding of the terminal's locale."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
+            continue
+        if isinstance(node.func, ast.Attribute):
+            read = node.func.attr == "read_text" and not node.args
+            if read or (node.func.attr == "write_text" and len(node.args) < 2):
+                yield node.lineno
+        elif isinstance(node.func, ast.Name) and node.func.id == "open":
+            mode = node.args[1].value if len(node.args) > 1 and isinstance(node.args[1], ast.Constant) else "r"
+            if "b" not in mode:
+                yield node.lineno
+
+
+def test_no_file_is_read_in_the_encoding_of_a_terminal():
+    assert sorted(without_encoding("open('a').read()\nPath('b').read_text()\nopen('c', 'rb')\n")) == [1, 2]
+    sources = {name: (ROOT / name).read_text(encoding="utf-8") for name in tracked("fixtures/*.py")}
+    assert not {name: found for name, text in sources.items() if (found := [*without_encoding(text)])}
+    assert not [name for name, text in sources.items() if "text=True" in text], "give subprocess an encoding"

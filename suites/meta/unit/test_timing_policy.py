@@ -1,15 +1,17 @@
 """Which cells get replicates, and what becomes of them, with made-up replicates: nothing is timed here."""
 
 import contextlib
+import dataclasses
 import math
 import types
 
 import pytest
 
+from fixtures.checks.host_state import marks, refusal
 from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import Line
 from fixtures.compare import decision, policy
-from fixtures.compare.policy import SESSIONS, PairedTiming, compared, rule_of
+from fixtures.compare.policy import SESSIONS, PairedTiming, compared, marked, rule_of
 from fixtures.compare.replicates import Replicate, Replicates, table_of
 from fixtures.results.accepted import Accepted
 
@@ -60,11 +62,11 @@ ACCEPTED = Accepted(
 )
 
 
-def timing(sets, updating=False, comparing=True, count=None):
+def timing(sets, updating=False, comparing=True, count=None, anyway=False):
     """A PairedTiming whose sets of replicates come from a list, and that list."""
     left = list(sets)
     maker = lambda *_: types.SimpleNamespace(measure=lambda count=None: left.pop(0))  # noqa: E731
-    return PairedTiming(None, updating, comparing, count, tolerances(), maker), left
+    return PairedTiming(None, updating, comparing, count, tolerances(), maker, anyway), left
 
 
 def verdicts(lines):
@@ -136,14 +138,75 @@ def test_accepting_takes_three_sessions_and_keeps_their_spread():
     lines, metrics = paired(measured(), Accepted(None, True))
     assert metrics[SESSIONS][0] == 3
     assert metrics["paired_decode"][1] == pytest.approx(0.01)
-    assert verdicts(lines) == {"replicates": "PASS"}
+    assert verdicts(lines) == {"host_state": "PASS", "replicates": "PASS"}
+    assert marks(lines) == ""
     assert not left
 
 
 def test_nothing_is_accepted_from_a_disturbed_session():
     paired, _ = timing([replicates(QUIET), replicates(QUIET, "steal")], updating=True, count=12)
     lines, metrics = paired(measured(), ACCEPTED)
-    assert (verdicts(lines), metrics) == ({"replicates": "INCONCLUSIVE"}, {})
+    assert (verdicts(lines), metrics) == ({"host_state": "PASS", "replicates": "INCONCLUSIVE"}, {})
+    assert refusal(lines).measured == "not accepted: steal"
+
+
+def test_a_disturbed_machine_accepts_nothing_and_times_nothing_more():
+    paired, left = timing([replicates(QUIET)] * 3, updating=True, count=12)
+    lines, metrics = paired(measured(busy=1.3), ACCEPTED)
+    assert (verdicts(lines), metrics, len(left)) == ({"host_state": "INCONCLUSIVE"}, {}, 3)
+    assert refusal(lines).measured.startswith("not accepted: foreign load of 1.30 cores, allowed 0.5")
+
+
+def test_who_insists_gets_marked_values():
+    sets = [replicates(QUIET), replicates(QUIET, "steal"), replicates(QUIET)]
+    paired, left = timing(sets, updating=True, count=12, anyway=True)
+    lines, metrics = paired(measured(busy=1.3), ACCEPTED)
+    assert (metrics[SESSIONS][0], len(left), refusal(lines)) == (3, 0, None)
+    assert "accepted although foreign load of 1.30 cores" in marks(lines)
+    assert "accepted although steal" in marks(lines)
+
+
+def test_sessions_that_spread_beyond_what_a_set_can_pass_beside_are_not_accepted():
+    apart = [replicates(rise) for rise in (0.0, 0.04, 0.08)]
+    paired, _ = timing(apart, updating=True, count=12)
+    lines, _ = paired(measured(), ACCEPTED)
+    assert refusal(lines).measured.startswith("not accepted: decode: the sessions spread by +4.1%, so that")
+    paired, _ = timing(apart, updating=True, count=12, anyway=True)
+    assert "accepted although decode: the sessions spread" in marks(paired(measured(), ACCEPTED)[0])
+
+
+def test_what_is_accepted_lets_identical_code_pass():
+    """The rule on acceptance is the one of comparison: beside sessions that it lets in, the same code is sound."""
+    for sessions in ((0.0, 0.01, 0.02), (0.0, 0.02, 0.04), (0.0, 0.04, 0.08)):
+        paired, _ = timing([replicates(rise) for rise in sessions], updating=True, count=12)
+        lines, metrics = paired(measured(), ACCEPTED)
+        seen = decision.Accepted(math.log(metrics["paired_decode"][0]), metrics["paired_decode"][1], 3)
+        same = [(seen.log_ratio + 1e-3 * (place % 3 - 1), place % 2 == 0) for place in range(12)]
+        sound = decision.decide(same, seen, rule_of(tolerances(), a_cell(), "decode")).verdict == "sound"
+        assert sound == (refusal(lines) is None)
+
+
+def test_a_ratio_without_its_spread_compares_with_nothing():
+    before = Accepted(ACCEPTED.values, True, spreads={"paired_decode": None})
+    paired, left = timing([replicates(SLOWEST)])
+    [line], _ = paired(measured(rise=SLOWEST), before)
+    assert (line.check, line.verdict, len(left)) == ("replicates", "NO_BASELINE", 1)
+
+
+def test_nothing_fails_by_a_marked_value():
+    lines = [Line("decode", "FAIL", "+40%"), Line("prefill", "PASS", "+1%"), Line("optimised", "FAIL", "1 x Block")]
+    found = marked(lines, dataclasses.replace(ACCEPTED, marked="accepted although busy"))
+    assert [line.verdict for line in found] == ["INCONCLUSIVE", "PASS", "FAIL"]
+    assert found[0].measured == "+40% [the accepted value is marked: accepted although busy]"
+    assert "marked" in found[1].measured
+    assert marked(lines, ACCEPTED) == lines
+
+
+def test_a_ratio_that_is_kept_keeps_its_mark():
+    paired, _ = timing([], updating=True)
+    lines, metrics = paired(measured(), dataclasses.replace(ACCEPTED, marked="accepted although busy"))
+    assert metrics["paired_decode"] == (1.0, 0.002, "1")
+    assert marks(lines) == "the accepted ratio stays: accepted although busy"
 
 
 def test_accepting_without_replicates_keeps_the_ratio_that_there_is():
