@@ -39,7 +39,7 @@ def journal(run, *records, weights="synthetic"):
     (run.config.getoption("results") / "journal.jsonl").write_text(text)
 
 
-def told(run, *tests):
+def text_of(run, *tests):
     return "\n".join(lines(run, tests))
 
 
@@ -52,7 +52,7 @@ def test_a_timing_reads_the_weights_of_both_models_at_every_token():
 
 
 def test_without_a_journal_the_line_is_a_floor_and_says_so(run):
-    text = told(run, ("latency", FP16))
+    text = text_of(run, ("latency", FP16))
     assert "1 test on max1550: more than 14 s, a floor and no measurement" in text
     assert "3276.8 GB/s that its maker states" in text
 
@@ -62,7 +62,7 @@ def test_recorded_tests_of_the_device_type_count_by_their_median(run):
     journal(
         run, ("latency", other, "PASS", 30.0), ("latency", FP16.id, "FAIL", 50.0), ("latency", other, "PASS", 400.0)
     )
-    text = told(run, ("latency", FP16), ("latency", CELLS[other]), ("dispatch", FP16))
+    text = text_of(run, ("latency", FP16), ("latency", CELLS[other]), ("dispatch", FP16))
     assert "2 tests on xpu: 2 min, by the median of each suite over 3 tests" in text
     assert "1 test on max1550: more than" in text
 
@@ -75,20 +75,20 @@ def test_recorded_tests_of_the_device_type_count_by_their_median(run):
 ])  # fmt: skip
 def test_records_of_something_else_do_not_count(run, record, weights):
     journal(run, record, weights=weights)
-    assert "by the median" not in told(run, ("latency", FP16))
+    assert "by the median" not in text_of(run, ("latency", FP16))
 
 
 def test_a_spoilt_journal_leaves_the_floor(run):
     (run.config.getoption("results") / "journal.jsonl").write_text("spoilt\nspoilt\n")
-    assert "a floor and no measurement" in told(run, ("latency", FP16))
+    assert "a floor and no measurement" in text_of(run, ("latency", FP16))
 
 
 def test_a_platform_without_a_bandwidth_on_record_is_not_known(run):
-    assert "core-ultra: not known" in told(run, ("latency", CELLS["llama-2-7b-fp16-core-ultra-single"]))
+    assert "core-ultra: not known" in text_of(run, ("latency", CELLS["llama-2-7b-fp16-core-ultra-single"]))
 
 
 def test_nothing_to_run_takes_no_time(run):
-    assert told(run).strip() == "expected time: none, nothing would run"
+    assert text_of(run).strip() == "expected time: none, nothing would run"
 
 
 def test_bandwidths_are_of_platforms_of_the_matrix():
