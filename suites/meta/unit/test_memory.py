@@ -196,6 +196,13 @@ def test_a_cell_has_a_device_for_each_rank(count, refused):
         runtime.place(cell, "tp_answers")
 
 
+def test_weights_that_there_are_none_of_end_a_cell_before_its_reference_is_loaded():
+    runtime = Runtime(Settings(weights="synthetic"), total_memory=lambda _: 200 * GIB)
+    with pytest.raises(Unsupported, match="INT4 quantises a checkpoint, and synthetic weights have none"):
+        runtime.place(CELLS["llama-2-7b-int4-max1550-single"], "generation")
+    assert not runtime.references
+
+
 def test_every_suite_has_a_row():
     assert {*numbers()["suites"]} == {*questions()}
 
