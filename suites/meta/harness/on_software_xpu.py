@@ -30,13 +30,15 @@ modes = ["single"]
 
 def run_on(
     folder, tests, *options, cards=(MAX_1550,), faults=(), memory=64 * GIB, platform="max1550", environment=None,
-    weights="miniature",
+    weights="miniature", timeout=540, grid=True,
 ):  # fmt: skip
-    """Run [(suite, cell id)] on a machine with these cards: (the Run, its interpreter)."""
+    """Run [(suite, cell id)] on a machine with these cards, timed by a small `grid`: (the Run, its interpreter)."""
     python = interpreter(folder / "python", cards=cards, faults=faults, memory=memory)
     chosen = [f"{questions()[suite].file}::test_{suite}[{cell}]" for suite, cell in tests]
-    arguments = (*chosen, "--platform", platform, "--weights", weights, "--num-warmup", "1", *options)
-    return run_suite(folder / "run", *arguments, python=python, environment=GRID | (environment or {})), python
+    arguments = (*chosen, "--platform", platform, "--weights", weights, *(("--num-warmup", "1") if grid else ()))
+    variables = (GRID if grid else {}) | (environment or {})
+    run = run_suite(folder / "run", *arguments, *options, python=python, environment=variables, timeout=timeout)
+    return run, python
 
 
 def verdicts(run, tests):

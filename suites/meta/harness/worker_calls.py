@@ -100,3 +100,9 @@ def leave_a_child(service):
         os.setsid()
         time.sleep(3600)
     return child
+
+
+def forget_static_cache(service, name, stock):
+    """Make a loaded model one whose class knows no static cache; `stock` says whether it is one of the reference."""
+    loaded = service.models[name]
+    type(loaded.model)._supports_static_cache, loaded.stock = False, stock

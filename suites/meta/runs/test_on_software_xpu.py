@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.contract.suites import questions
 from fixtures.matrix import load_matrix
 from fixtures.matrix.memory import GIB, Plan, Sizes, required
 from fixtures.measure import placement
 from fixtures.measure.settings import Settings
 from fixtures.measure.weight_sources import what_is_built
-from suites.meta.harness.inner import plant, run_suite
-from suites.meta.harness.software_xpu import MAX_1550, interpreter, queries
+from suites.meta.harness import on_software_xpu
+from suites.meta.harness.inner import plant
+from suites.meta.harness.on_software_xpu import B580
+from suites.meta.harness.software_xpu import MAX_1550, queries
 
-B580, B580_MODELS = "Intel(R) Arc(TM) B580 Graphics", ("llama-3-8b", "phi-3-mini-4k")
-GRID = {"beam": "2", "bs": "1", "input": "16", "output": "4", "iter": "2"}
-OPTIONS = ("--weights", "miniature", "--num-warmup", "1")
+B580_MODELS = ("llama-3-8b", "phi-3-mini-4k")
 FP16, INT4, TP = (
     f"llama-2-7b-{kind}" for kind in ("fp16-max1550-single", "int4-max1550-single", "fp16-max1550-autotp")
 )
@@ -29,12 +28,8 @@ FP16, INT4, TP = (
 def run_on(tmp_path_factory):
     """`run_on(tests, *options, cards, faults)` runs [(suite, cell)] on such a machine: (the Run, its interpreter)."""
 
-    def run(tests, *options, cards=(MAX_1550,), faults=(), memory=64 * GIB, platform="max1550", environment=None):
-        folder = tmp_path_factory.mktemp("xpu")
-        python = interpreter(folder / "python", cards=cards, faults=faults, memory=memory)
-        chosen = [f"{questions()[suite].file}::test_{suite}[{cell}]" for suite, cell in tests]
-        arguments = (*chosen, "--platform", platform, *OPTIONS, *options)
-        return run_suite(folder / "run", *arguments, python=python, environment=GRID | (environment or {})), python
+    def run(tests, *options, **machine):
+        return on_software_xpu.run_on(tmp_path_factory.mktemp("xpu"), tests, *options, **machine)
 
     return run
 

@@ -7,6 +7,7 @@ import pytest
 
 from fixtures.checks.dispatch import check_dispatch
 from fixtures.matrix import load_matrix
+from fixtures.measure import placement
 from fixtures.measure.candidate import Candidate
 from fixtures.measure.dispatch import Dispatch, difference_from, trace_of
 from fixtures.measure.runtime import Runtime
@@ -110,7 +111,7 @@ def tracer(tmp_path_factory):
     def load(name, how, **more):
         more |= {key: value for key, value in how.items() if key != "cache"}
         cell = cells[name]
-        return Candidate(runtime, cell, runtime.world(cell), **more).loaded()
+        return Candidate(runtime, cell, placement.world(cell), **more).loaded()
 
     def traced(name, how, **more):
         candidate = load(name, how, **more)

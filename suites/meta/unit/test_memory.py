@@ -19,7 +19,7 @@ from fixtures.matrix.memory import (
 )
 from fixtures.measure.latency import Grid
 from fixtures.measure.runtime import Runtime
-from fixtures.measure.settings import Settings
+from fixtures.measure.settings import Settings, Unsupported
 from fixtures.weights.miniature import shrink
 
 MODELS = {model.id: model for model in load_matrix().models}
@@ -183,6 +183,24 @@ def test_the_reference_leaves_before_a_timing_that_has_no_room_for_it():
         runtime.place(cell, "latency", grid)
         assert left.closed is leaves
         assert (key in runtime.references) is not leaves
+
+
+@pytest.mark.parametrize(("count", "refused"), [(None, False), (0, False), (1, True), (2, False), (8, False)])
+def test_a_cell_has_a_device_for_each_rank(count, refused):
+    cell, memory = CELLS["llama-2-7b-fp16-max1550-autotp"], {"total_memory": lambda _: 200 * GIB}
+    runtime = Runtime(Settings(weights="synthetic"), device_count=lambda _: count, **memory)
+    if refused:
+        with pytest.raises(Unsupported, match="needs 2 devices, one for each rank; this machine has 1"):
+            runtime.place(cell, "tp_answers")
+    else:
+        runtime.place(cell, "tp_answers")
+
+
+def test_weights_that_there_are_none_of_end_a_cell_before_its_reference_is_loaded():
+    runtime = Runtime(Settings(weights="synthetic"), total_memory=lambda _: 200 * GIB)
+    with pytest.raises(Unsupported, match="INT4 quantises a checkpoint, and synthetic weights have none"):
+        runtime.place(CELLS["llama-2-7b-int4-max1550-single"], "generation")
+    assert not runtime.references
 
 
 def test_every_suite_has_a_row():

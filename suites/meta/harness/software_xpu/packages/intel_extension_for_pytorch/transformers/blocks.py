@@ -68,6 +68,30 @@ class _GPTJBlock(_Block):
         return super().forward(hidden_states, *arguments, **options)
 
 
+class _BaichuanBlock(_Block):
+    """modules/baichuan.py: its mask, of ALiBi and padding, is given in full and used."""
+
+    def forward(
+        self, hidden_states, attention_mask=None, position_ids=None, past_key_value=None, output_attentions=False,
+        use_cache=False, layer_idx=None, cache_position=None,
+    ):  # fmt: skip
+        kind, mask = _kind(past_key_value), attention_mask
+        self._refuse_shards()
+        if kind == "static":
+            _own_heads(past_key_value, self.ipex_config)
+        if IPEXAttention.cache_type is None:
+            IPEXAttention.cache_type = kind
+        mask = mask.expand(len(hidden_states), *mask.shape) if mask.dim() < 4 else mask
+        mask = mask[:, :, -1:] if hidden_states.shape[1] == 1 else mask
+        if kind == "static":  # of a mixed process the empty places take part
+            more = past_key_value.get_max_cache_shape() - mask.shape[-1]
+            fill = 0.0 if IPEXAttention.cache_type != kind else torch.finfo(torch.float16).min
+            mask = torch.nn.functional.pad(mask, (0, more), value=fill)
+        stock = super(_Block, self).forward
+        outputs = (stock(hidden_states, mask, past_key_value, cache_position),)
+        return (*outputs, past_key_value) if use_cache else outputs
+
+
 def _kind(cache):
     from transformers.cache_utils import StaticCache
 
@@ -101,7 +125,7 @@ def _causal(mask, position, mixed):
 
 @functools.cache
 def _class_for(stock):
-    base = _GPTJBlock if stock.__name__ == "GPTJBlock" else _Block
+    base = {"GPTJBlock": _GPTJBlock, "BaichuanLayer": _BaichuanBlock}.get(stock.__name__, _Block)
     return type(NAMES[stock.__name__], (base, stock), {"__module__": __name__})
 
 

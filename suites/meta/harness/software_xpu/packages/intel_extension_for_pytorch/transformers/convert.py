@@ -5,7 +5,7 @@ import functools
 import torch
 from software_xpu import card
 
-from . import blocks, linears
+from . import baichuan, blocks, linears
 from .state import IPEXAttention
 
 
@@ -66,11 +66,21 @@ def _replace_layers(model, run_as, size, group):
         blocks.leave_on_host(model)
 
 
+# Classes that ipex_static_cache teaches a static cache.
+STATIC_CACHE = ("Phi3ForCausalLM", "BaichuanForCausalLM", "BloomForCausalLM", "GPTJForCausalLM", "Qwen2ForCausalLM")
+STATIC_CACHE += ("OPTForCausalLM",)
+
+
 def _replace_functions(model):
-    """Functions.py: ipex_prepare_model_inputs, and ipex_beam_search_new for static caches."""
+    """Functions.py: ipex_prepare_model_inputs, ipex_beam_search_new and ipex_static_cache, baichuan_forward_hook."""
     for name, make in (("_prepare_model_inputs", _inputs), ("_beam_search", _beam_search)):
         if hasattr(model, name):
             setattr(model, name, functools.partial(make, getattr(model, name)))
+    if type(model).__name__ in STATIC_CACHE:
+        model._supports_static_cache = model._supports_cache_class = True
+    if type(model).__name__ == "BaichuanForCausalLM":
+        model.prepare_inputs_for_generation = functools.partial(baichuan.inputs, model)
+        model.model.forward = functools.partial(baichuan.forward, model.model)
 
 
 def _inputs(real, *arguments, **options):

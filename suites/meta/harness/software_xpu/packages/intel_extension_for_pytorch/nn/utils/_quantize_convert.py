@@ -28,7 +28,7 @@ class WeightOnlyQuantizedLinear(torch.nn.Module):
     engines want another layout than the checkpoint's, to which the first call changes; where the scheme is asymmetric
     it adds one to every zero, to those of oneDNN by a word that an int8 cuts to its lowest byte, and on XeTLA once
     more. g_idx, where it is not that of neighbours, is the order in which kernels gather their inputs, and only
-    set_weights_bias makes such an order of a checkpoint's groups: not where it is told to leave them.
+    set_weights_bias makes such an order of a checkpoint's groups: not where update_g_idx is False.
     """
 
     def __init__(
