@@ -17,11 +17,11 @@ LLAMA = "LlamaForCausalLM"
 
 
 @pytest.fixture
-def judged(runtime, tmp_path, monkeypatch):
+def held(runtime, tmp_path, monkeypatch):
     """A function of (architecture, spoil): hold the miniature of a row, spoilt, against a row of its geometry."""
     sources = []
 
-    def judge(architecture, spoil=lambda folder: None):
+    def hold(architecture, spoil=lambda folder: None):
         model = ROWS[architecture]
         geometry, _ = what_is_built(runtime.settings, model, "cpu")
         folder = tmp_path / model.id
@@ -32,19 +32,19 @@ def judged(runtime, tmp_path, monkeypatch):
         sources.append(WeightSources(settings, runtime.processes))
         return sources[-1].of(dataclasses.replace(model, geometry=geometry), "cpu")
 
-    yield judge
+    yield hold
     for source in sources:
         source.close()
 
 
-def test_a_miniature_is_what_a_row_of_its_geometry_says(judged):
-    assert judged(LLAMA).trained
+def test_a_miniature_is_what_a_row_of_its_geometry_says(held):
+    assert held(LLAMA).trained
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("architecture", ROWS)
-def test_a_miniature_of_every_class_is_what_a_row_of_its_geometry_says(judged, architecture):
-    assert judged(architecture).trained
+def test_a_miniature_of_every_class_is_what_a_row_of_its_geometry_says(held, architecture):
+    assert held(architecture).trained
 
 
 def drop(folder, name):
@@ -64,9 +64,9 @@ def entries(folder, file="config.json", **changes):
     "model.layers.1.mlp.down_proj.weight", "model.layers.0.input_layernorm.weight", "model.norm.weight",
     "model.embed_tokens.weight", "lm_head.weight",
 ])  # fmt: skip
-def test_a_tensor_that_is_missing_is_named_before_anything_is_loaded(judged, name):
+def test_a_tensor_that_is_missing_is_named_before_anything_is_loaded(held, name):
     with pytest.raises(CheckpointDiffers, match=f"has no tensor {name}, which LlamaForCausalLM needs"):
-        judged(LLAMA, lambda folder: drop(folder, name))
+        held(LLAMA, lambda folder: drop(folder, name))
 
 
 @pytest.mark.nightly
@@ -75,16 +75,16 @@ def test_a_tensor_that_is_missing_is_named_before_anything_is_loaded(judged, nam
     ({"partial_rotary_factor": 0.5}, "has partial_rotary_factor = 0.5, which LlamaForCausalLM reads"),
     ({"torch_dtype": "float16"}, "has torch_dtype = 'float16' where tensors are stored in float32"),
 ])  # fmt: skip
-def test_what_only_the_class_knows_is_found(judged, changes, words):
+def test_what_only_the_class_knows_is_found(held, changes, words):
     with pytest.raises(CheckpointDiffers, match=words):
-        judged(LLAMA, lambda folder: entries(folder, **changes))
+        held(LLAMA, lambda folder: entries(folder, **changes))
 
 
-def test_a_token_beyond_the_vocabulary_is_named(judged):
+def test_a_token_beyond_the_vocabulary_is_named(held):
     def add(folder):
         found = json.loads((folder / "tokenizer.json").read_text())
         found["added_tokens"].append({**found["added_tokens"][0], "id": 1024, "content": "<new>"})
         entries(folder, "tokenizer.json", added_tokens=found["added_tokens"])
 
     with pytest.raises(CheckpointDiffers, match=r"has '<new>' with id 1024 where config.json has a vocabulary of 1024"):
-        judged(LLAMA, add)
+        held(LLAMA, add)
