@@ -43,7 +43,7 @@ CHECKPOINTS = {
         generation={**SAMPLED, "repetition_penalty": 1.05, "top_k": 20},
     ),
     "phi-3-with-longrope": Published("phi-3.5-mini", PHI, generation={"eos_token_id": [2, 3, 4]}),
-    "mistral-with-window": Published("mistral-7b", f"{GROUPED}, sliding_window = 128"),
+    "mistral-with-window": Published("mistral-7b", f"{GROUPED}, sliding_window = 2048"),
     "llama-2-stored-in-bf16": Published("llama-2-7b", PLAIN, "int4"),
     "llama-3-tied": Published("llama-3.2-1b", GROUPED, generation=SAMPLED),
     "llama-2-sharded-in-fp16": Published("llama-2-7b", PLAIN, stored="float16", shard="3MB"),

@@ -25,6 +25,14 @@ def test_what_was_written_is_read(folder):
     assert tensors.bytes("a") == 24
 
 
+def test_tensors_are_the_same_by_type_shape_and_bits(tmp_path):
+    table = np.arange(6, dtype=np.float32).reshape(2, 3)
+    others = {"copy": table, "flat": table.reshape(-1), "other": table + 1, "half": table.astype(np.float16)}
+    write_tensors(tmp_path / "model.safetensors", {"table": table, **others})
+    tensors = Tensors(tmp_path)
+    assert [name for name in others if tensors.same("table", name)] == ["copy"]
+
+
 def header(folder, **entry):
     """Rewrite the header of the folder's file."""
     text = json.dumps({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24], **entry}}).encode()
