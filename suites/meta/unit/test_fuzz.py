@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fixtures.matrix import config_entries, load_matrix
+from fixtures.matrix import load_matrix
 from fixtures.measure import pretrained
 from fixtures.measure.accuracy import Progress
 from fixtures.measure.tasks import check_data
@@ -19,8 +19,9 @@ from fixtures.results import Baselines, Journal, Value
 from fixtures.results.accepted import _scores
 from fixtures.results.runs import differences
 from fixtures.results.scores import ScoreFiles
+from fixtures.weights.against_row import check_config
 from fixtures.weights.contents import check_code
-from fixtures.weights.inspection import INDEX, check_folder, check_geometry, check_quantised
+from fixtures.weights.inspection import INDEX, check_folder, check_quantised
 from fixtures.weights.reading import Tensors
 from suites.meta.harness import sound_files
 from suites.meta.harness.fuzzing import fuzz
@@ -161,7 +162,7 @@ def look_at(folder):
     """Everything that is done with a checkpoint's files before a worker loads them."""
     check_folder(folder)
     check_code(folder, LLAMA.id, "0" * 40)
-    check_geometry(folder, config_entries(LLAMA), LLAMA.id)
+    check_config(folder, LLAMA)
     tensors = Tensors(folder)
     return [tensors[name] for name in tensors if tensors.kind(name)[0] not in ("F8_E4M3", "F8_E5M2")]
 
