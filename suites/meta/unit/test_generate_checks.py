@@ -50,7 +50,16 @@ def sound():
     repeated = {"counted": "malloc", **{name: dict(NOTHING) for name in ("calls", "first", "again")}}
     noise = types.SimpleNamespace(stock=SCORES + 1e-3, against=SCORES)
     return types.SimpleNamespace(
-        **dict(cell=None, proofs=[], error=None, parameters=TABLE, pad=PAD, ends=ENDS, errors={}, repeated=repeated),
+        **dict(
+            cell=types.SimpleNamespace(precision="bf16"),
+            proofs=[],
+            error=None,
+            parameters=TABLE,
+            pad=PAD,
+            ends=ENDS,
+            errors={},
+            repeated=repeated,
+        ),
         **dict(groups={"logits": [0, 1, 2], "static_cache": []}, reference_logits=noise),
         **dict(returned=copy.deepcopy(found), prompt_text="A clock", text="A clock struck"),
         **dict(beam_logprob=np.zeros(9), best_logprob=np.zeros(9)),
