@@ -34,7 +34,7 @@ PLANTED = {
     "prompts_left_out": Fault("shape", "did not return the prompts", ("new_tokens", "text", "padded_beams")),
     "rows_reversed": Fault(
         "rows",
-        "not those of the same prompt alone, in 2 of 3 rows",
+        "not those of the same prompt alone, in 4 of 4 rows",
         (*STOPS, "min_new_tokens", "distribution", "padded_beams"),
     ),
     "runs_past_its_end": Fault("eos", "not those up to the end", (*STOPS, "min_new_tokens")),
