@@ -32,7 +32,11 @@ STOPS = ("eos", "several_eos", "sampled_eos", "no_pad", "negative_pad")
 PLANTED = {
     "one_token_short": Fault("new_tokens", "returned 7", ("rows", *STOPS, "min_new_tokens", "padded_beams")),
     "prompts_left_out": Fault("shape", "did not return the prompts", ("new_tokens", "text", "padded_beams")),
-    "rows_reversed": Fault("rows", "not those of the same prompt alone, in 2 of 3 rows", (*STOPS, "padded_beams")),
+    "rows_reversed": Fault(
+        "rows",
+        "not those of the same prompt alone, in 4 of 4 rows",
+        (*STOPS, "min_new_tokens", "distribution", "padded_beams"),
+    ),
     "runs_past_its_end": Fault("eos", "not those up to the end", (*STOPS, "min_new_tokens")),
     "only_the_first_end_counts": Fault("several_eos", "not those up to the first of the ends", ("no_pad",)),
     "ends_in_place_of_padding": Fault("eos", "with 0 behind", ("several_eos", "sampled_eos", "min_new_tokens")),
@@ -42,7 +46,7 @@ PLANTED = {
     "seed_ignored": Fault("seed", "sampled tokens differ between two calls"),
     "temperature_ignored": Fault("distribution", "p = "),
     "top_k_ignored": Fault("distribution", "outside the top_k"),
-    "sampling_is_greedy": Fault("distribution", "p = 0"),
+    "sampling_is_greedy": Fault("distribution", "p = "),
     "padding_seen_by_beams": Fault("padded_beams", "fall short"),
     "a_tensor_kept_by_call": Fault("held", "1.0 tensors stay alive", ("first_lengths", "seen_lengths")),
     "bytes_kept_by_call": Fault("held", "bytes stay on the host", ("seen_lengths",)),

@@ -15,11 +15,11 @@ TABLE = parameters()["generate"]
 ROWS, NEW, LENGTH, VOCABULARY, PAD = TABLE["rows"], TABLE["new_tokens"], TABLE["length"], 64, 0
 RNG = np.random.default_rng(5)
 SCORES = RNG.normal(size=(ROWS, NEW, VOCABULARY))
-BATCH = RNG.permuted(np.tile(np.arange(1, VOCABULARY), (ROWS, 1)), axis=1)[:, :NEW]  # no token comes twice in a row
+BATCH = 1 + np.arange(ROWS * NEW).reshape(ROWS, NEW)  # no token comes twice
 np.put_along_axis(SCORES, BATCH[..., None], 9.0, axis=-1)
 SECOND = int(np.argsort(SCORES[0, 0])[-2])
 PROMPTS = RNG.integers(1, VOCABULARY, (ROWS, LENGTH))
-ENDS = ends_of(BATCH, TABLE["ends"])
+ENDS = ends_of(BATCH, SCORES, TABLE["ends"])
 NOTHING = {"host": 0, "device": 0, "tensors": 0, "graphs": 0, "kernels": 0}
 
 
@@ -50,8 +50,17 @@ def sound():
     repeated = {"counted": "malloc", **{name: dict(NOTHING) for name in ("calls", "first", "again")}}
     noise = types.SimpleNamespace(stock=SCORES + 1e-3, against=SCORES)
     return types.SimpleNamespace(
-        **dict(cell=None, proofs=[], error=None, parameters=TABLE, pad=PAD, ends=ENDS, errors={}, repeated=repeated),
-        **dict(groups={"logits": [0, 1, 2], "static_cache": []}, reference_logits=noise),
+        **dict(
+            cell=types.SimpleNamespace(precision="bf16"),
+            proofs=[],
+            error=None,
+            parameters=TABLE,
+            pad=PAD,
+            ends=ENDS,
+            errors={},
+            repeated=repeated,
+        ),
+        **dict(groups={"logits": [0, 1, 2, 3], "static_cache": []}, reference_logits=noise),
         **dict(returned=copy.deepcopy(found), prompt_text="A clock", text="A clock struck"),
         **dict(beam_logprob=np.zeros(9), best_logprob=np.zeros(9)),
     )
@@ -94,7 +103,7 @@ def rows_reversed(measured):
 
 
 def goes_on_after_its_end(measured):
-    new(measured, "sampled_eos")[0] = BATCH[0]
+    new(measured, "sampled_eos")[:] = BATCH
 
 
 def pads_with_another(measured):
@@ -166,7 +175,7 @@ PLANTED = [
         {"new_tokens", "rows", "eos", "sampled_eos"},
         "call batch returned 7",
     ),
-    (rows_reversed, {"rows", *ENDS}, "16 tokens are not those of the same prompt alone, in 2 of 3 rows"),
+    (rows_reversed, {"rows", *ENDS}, "32 tokens are not those of the same prompt alone, in 4 of 4 rows"),
     (goes_on_after_its_end, {"sampled_eos"}, "6 tokens are not those up to the end"),
     (pads_with_another, {"no_pad"}, "1 tokens are not those up to the first of the ends"),
     (ends_too_early, {"min_new_tokens"}, "1 ends among the first 4 tokens"),
@@ -238,7 +247,20 @@ def test_what_a_call_that_stops_has_to_return(ends, expected, lengths):
 
 def test_ends_are_tokens_that_are_new_to_their_row():
     tokens = np.array([[5, 5, 5, 6], [1, 2, 3, 2], [7, 8, 7, 7]])
-    assert ends_of(tokens, [1, 3, 3])["several_eos"] == [5, 3, 8]
+    scores = np.zeros((3, 4, 10))
+    np.put_along_axis(scores, tokens[..., None], 1.0, axis=-1)
+    scores[2, :, 8] = 3.0  # whose way to its second token is clearest
+    ends = ends_of(tokens, scores, [1, 3, 3])
+    assert (ends["several_eos"], ends["eos"], ends["negative_pad"]) == ([5, 3, 8], [8], [5])
+
+
+def test_an_end_that_noise_may_have_missed_is_inconclusive():
+    measured = sound()
+    goes_on_after_its_end(measured)
+    row = int(np.argwhere(np.isin(BATCH, ENDS["eos"]))[0, 0])
+    new(measured, "sampled_eos")[row] = 5
+    measured.returned["batch"]["scores"][row, 0, 5] = 9.0 + 1e-4
+    assert lines(measured)["sampled_eos"].verdict == "INCONCLUSIVE"
 
 
 def test_a_false_alarm_of_sampling_is_as_rare_as_stated():
