@@ -77,6 +77,11 @@ def test_a_failure_beside_a_sound_reference_is_the_optimised_stacks():
     assert re.search(r"e-0[67] off a third opinion, this cell 0.[67]", line.measured)
 
 
+def test_a_group_without_prompts_has_no_lines():
+    _, sound = looked_at(seen())
+    assert reference.judged([], sound, []) == []
+
+
 def test_without_a_third_opinion_the_noise_alone_is_looked_at():
     without = seen()
     without.third = None
