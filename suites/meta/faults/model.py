@@ -204,3 +204,36 @@ def out_of_memory(model):
 
 def a_python_error(model):
     raise RuntimeError("planted")
+
+
+# -- faults of the checkpoint's settings, and of the stock model ----
+
+
+def penalty_asked(model):
+    """As a checkpoint whose generation_config.json asks for a repetition penalty."""
+    model.generation_config.repetition_penalty = 1.05
+
+
+def penalty_asked_and_query_off(model):
+    """The same, with every softmax two percent too sharp."""
+    penalty_asked(model)
+    for name, module in model.named_modules():
+        if name.endswith("q_proj"):
+            module.weight.data = module.weight.data * 1.02
+
+
+def loaded_as_fp32(model):
+    """As if the type that was asked for were ignored."""
+    return model.float()
+
+
+def static_mask_zeroed(model):
+    """With a static cache every slot is attended to, those that are still empty too."""
+    update = model.model._update_causal_mask
+
+    def zeroed(*inputs, **options):
+        mask = update(*inputs, **options)
+        static = any(type(value).__name__ == "StaticCache" for value in (*inputs, *options.values()))
+        return torch.zeros_like(mask) if static and mask is not None else mask
+
+    model.model._update_causal_mask = zeroed
