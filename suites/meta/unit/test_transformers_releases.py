@@ -6,9 +6,12 @@ import tomllib
 
 import pytest
 
+from fixtures.checks.verdicts import Line, with_origin
 from fixtures.engine import transformers_api
 from fixtures.matrix import load_matrix
 from fixtures.plugin.collection import why_unsupported
+from fixtures.results import Baselines, Value, numerics_key
+from fixtures.results.accepted import AcceptedValues
 from fixtures.system.versions import misfit
 from suites.meta.harness.inner import ROOT
 
@@ -82,6 +85,22 @@ def test_a_release_that_ipex_does_not_work_with_is_one_sentence(release):
 )
 def test_packages_that_work_together_are_no_misfit(found):
     assert misfit(found) is None
+
+
+def test_a_comparison_with_values_of_another_release_names_both(tmp_path):
+    [cell] = [cell for cell in load_matrix().cells(["cpu"]) if cell.id == "llama-2-7b-fp32-cpu-single"]
+    versions = IPEX | {"transformers": NEWEST}
+    store = Baselines(tmp_path)
+    store.record("generation", "cpu", numerics_key("cpu"), cell.id, {"noise_ratio": Value(1.0, 0.1, "stock errors")}, 6)
+    store.commit({"versions": versions})
+
+    def origin(**here):
+        return AcceptedValues(store, False, {"cpu": "cpu"}, versions=versions | here).find("generation", cell).origin
+
+    assert origin() == ""
+    assert origin(transformers=SPECIFIED) == "accepted with transformers 4.51.3, 4.48.3 here"
+    [line] = with_origin([Line("regression", "PASS", "1.0, accepted 1.0", "<= 1.5")], origin(transformers=SPECIFIED))
+    assert line.measured == "1.0, accepted 1.0; accepted with transformers 4.51.3, 4.48.3 here"
 
 
 def locked(file):
