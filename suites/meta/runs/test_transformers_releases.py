@@ -1,0 +1,91 @@
+"""The suites under the transformers that the specification names: the verdicts are those under the newest release."""
+
+import json
+
+import pytest
+
+from suites.meta.harness.arithmetic import HAS_BF16
+from suites.meta.harness.forked import fork_suite
+from suites.meta.harness.inner import ROOT, nodes, run_suite
+from suites.meta.runs.test_cli import refused
+
+PYTHON = ROOT / ".venv-4.48/bin/python"
+SUITES = ("generation", "dispatch", "latency", "quantization", "distributed", "accuracy")
+FLOAT = "bf16" if HAS_BF16 else "fp32"
+ONE, INT4, GROUP = (f"llama-2-7b-{kind}" for kind in (f"{FLOAT}-cpu-single", "int4-cpu-single", "bf16-cpu-autotp"))
+TRAINED = f"smollm2-135m-{FLOAT}-cpu-single"
+# One cell of each suite, and its verdict under both releases; `make test` runs these cells under the newest.
+WANTED = {
+    ("generation", "generation", ONE): "PASS",
+    ("dispatch", "dispatch", ONE): "PASS",
+    ("latency", "latency", ONE): "PASS",
+    ("int4_run", "quantization", INT4): "WAIVED",
+    ("tp_answers", "distributed", GROUP): "PASS",
+    ("accuracy", "accuracy", TRAINED): "PASS",
+}
+NEIGHBOUR = {"torch": "2.8.0", "numpy": "1.26.4", "intel-extension-for-pytorch": "2.8.0", "transformers": "4.57.6"}
+TOO_NEW = f"qwen3-4b-{FLOAT}-cpu-single"
+
+
+@pytest.fixture(scope="module")
+def specified():
+    """The option for workers under the specification's transformers."""
+    if not PYTHON.exists():
+        pytest.skip("transformers 4.48.3 is not installed in .venv-4.48: run `make .venv-4.48`")
+    return f"--worker-python={PYTHON}"
+
+
+def possible():
+    return {key: verdict for key, verdict in WANTED.items() if HAS_BF16 or "-bf16-" not in key[2]}
+
+
+@pytest.fixture(scope="module")
+def run(specified, tmp_path_factory):
+    tests = [node for suite, file, cell in possible() for node in nodes(suite, [cell], file)]
+    tests += nodes("generation", [TOO_NEW])
+    return run_suite(tmp_path_factory.mktemp("specified"), specified, "-rA", *tests)
+
+
+def test_one_cell_of_each_suite_has_the_same_verdict(run):
+    found = {key: run.verdict(f"test_{key[0]}[{key[2]}]") for key in possible()}
+    assert found == possible(), run.output
+    assert "transformers 4.48.3" in run.output
+
+
+def test_a_model_that_is_newer_is_unsupported_with_the_release_it_needs(run):
+    verdict, _, message, _ = run.tests[f"test_generation[{TOO_NEW}]"]
+    assert verdict == "UNSUPPORTED"
+    assert "qwen3-4b needs transformers 4.51.0; 4.48.3 is installed" in message
+
+
+@pytest.mark.nightly
+def test_representative_cells_have_the_same_verdicts(specified, tmp_path):
+    selected = ["-m", f"representative and (int4 or {FLOAT})", *(f"suites/test_{name}.py" for name in SUITES)]
+    selected += ["-k", "not (mpirun or torchrun or tp_deepspeed) or llama-2-7b"]
+    newer = run_suite(tmp_path / "newer", *selected, timeout=3600)
+    older = run_suite(tmp_path / "older", specified, *selected, timeout=3600)
+    assert newer.tests.keys() == older.tests.keys()
+    verdicts = {name: (newer.verdict(name), older.verdict(name)) for name in newer.tests}
+    new = {name for name in verdicts if "qwen3" in name}
+    assert {verdicts[name][1] for name in new} == {"UNSUPPORTED"}
+    assert {name: pair for name, pair in verdicts.items() if name not in new and pair[0] != pair[1]} == {}
+
+
+@pytest.mark.nightly
+def test_one_release_is_compared_with_the_other(specified, tmp_path):
+    run = run_suite(tmp_path, f"--against={PYTHON}", *nodes("against", [ONE]), "--benchmark-disable", "-rA")
+    assert run.status == 0, run.output
+    assert "against its optimised classes of" in run.output
+    assert "transformers 4.48.3" in run.output
+
+
+@pytest.mark.parametrize(("option", "refusal"), [
+    ("--worker-python", "--worker-python {}: "), ("--against", "--against {}: "),
+])  # fmt: skip
+def test_a_stack_with_too_new_a_transformers_ends_the_run_in_one_sentence(tmp_path, option, refusal):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{json.dumps(NEIGHBOUR)}'\n")
+    python.chmod(0o755)
+    run = fork_suite(tmp_path, f"{option}={python}", "--platform=cpu", *nodes("generation", [ONE]))
+    words = "intel-extension-for-pytorch 2.8.0 does not work with transformers 4.57.6: it needs transformers <4.52"
+    refused(run, refusal.format(python) + words, "install transformers==4.51.3 there")
