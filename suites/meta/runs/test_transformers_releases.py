@@ -14,15 +14,18 @@ SUITES = ("generation", "dispatch", "latency", "quantization", "distributed", "a
 FLOAT = "bf16" if HAS_BF16 else "fp32"
 ONE, INT4, GROUP = (f"llama-2-7b-{kind}" for kind in (f"{FLOAT}-cpu-single", "int4-cpu-single", "bf16-cpu-autotp"))
 TRAINED = f"smollm2-135m-{FLOAT}-cpu-single"
-# One cell of each suite, and its verdict under both releases; `make test` runs these cells under the newest.
+# One cell of each suite, and its verdict; `make test` runs these cells but the last under the newest release, too. Only
+# dispatch differs, which is compared with the traces of one release; so few documents leave a score undecided.
+NOT_COMPARED = ("INCOMPARABLE", "NO_BASELINE")
 WANTED = {
-    ("generation", "generation", ONE): "PASS",
-    ("dispatch", "dispatch", ONE): "PASS",
-    ("latency", "latency", ONE): "PASS",
-    ("int4_run", "quantization", INT4): "WAIVED",
-    ("tp_answers", "distributed", GROUP): "PASS",
-    ("accuracy", "accuracy", TRAINED): "PASS",
+    ("generation", "generation", ONE): ("PASS",),
+    ("dispatch", "dispatch", ONE): NOT_COMPARED,
+    ("latency", "latency", ONE): ("PASS",),
+    ("int4_run", "quantization", INT4): ("WAIVED",),
+    ("tp_answers", "distributed", GROUP): ("PASS",),
+    ("accuracy", "accuracy", TRAINED): ("INCONCLUSIVE",),
 }
+DOCUMENTS = 12
 NEIGHBOUR = {"torch": "2.8.0", "numpy": "1.26.4", "intel-extension-for-pytorch": "2.8.0", "transformers": "4.57.6"}
 TOO_NEW = f"qwen3-4b-{FLOAT}-cpu-single"
 
@@ -36,20 +39,21 @@ def specified():
 
 
 def possible():
-    return {key: verdict for key, verdict in WANTED.items() if HAS_BF16 or "-bf16-" not in key[2]}
+    return {key: wanted for key, wanted in WANTED.items() if HAS_BF16 or "-bf16-" not in key[2]}
 
 
 @pytest.fixture(scope="module")
 def run(specified, tmp_path_factory):
     tests = [node for suite, file, cell in possible() for node in nodes(suite, [cell], file)]
     tests += nodes("generation", [TOO_NEW])
-    return run_suite(tmp_path_factory.mktemp("specified"), specified, "-rA", *tests)
+    return run_suite(tmp_path_factory.mktemp("specified"), specified, f"--limit={DOCUMENTS}", "-rA", *tests)
 
 
 def test_one_cell_of_each_suite_has_the_same_verdict(run):
-    found = {key: run.verdict(f"test_{key[0]}[{key[2]}]") for key in possible()}
-    assert found == possible(), run.output
+    assert run.status == 0, run.output
     assert "transformers 4.48.3" in run.output
+    found = {key: run.verdict(f"test_{key[0]}[{key[2]}]") for key in possible()}
+    assert {key: found[key] for key, wanted in possible().items() if found[key] not in wanted} == {}, run.output
 
 
 def test_a_model_that_is_newer_is_unsupported_with_the_release_it_needs(run):
@@ -68,7 +72,8 @@ def test_representative_cells_have_the_same_verdicts(specified, tmp_path):
     verdicts = {name: (newer.verdict(name), older.verdict(name)) for name in newer.tests}
     new = {name for name in verdicts if "qwen3" in name}
     assert {verdicts[name][1] for name in new} == {"UNSUPPORTED"}
-    assert {name: pair for name, pair in verdicts.items() if name not in new and pair[0] != pair[1]} == {}
+    compared = [name for name in verdicts if name not in new and not name.startswith("test_dispatch")]
+    assert {name: verdicts[name] for name in compared if verdicts[name][0] != verdicts[name][1]} == {}
 
 
 @pytest.mark.nightly
