@@ -1,15 +1,20 @@
 """The releases of transformers that the suite runs on: what differs between them, and how they are installed."""
 
+import os
 import re
 import subprocess
 import tomllib
+import types
 
 import pytest
 
 from fixtures.checks.verdicts import Line, with_origin
+from fixtures.compare.against import measure_against
 from fixtures.engine import transformers_api
 from fixtures.matrix import load_matrix
+from fixtures.measure.settings import Unsupported
 from fixtures.plugin.collection import why_unsupported
+from fixtures.plugin.options import interpreter
 from fixtures.results import Baselines, Value, numerics_key
 from fixtures.results.accepted import AcceptedValues
 from fixtures.system.versions import misfit
@@ -63,6 +68,18 @@ def test_a_model_too_new_for_the_release_is_unsupported_with_the_reason():
     assert reason == "qwen3-4b needs transformers 4.51.0; 4.48.3 is installed"
     assert why_unsupported(cells["llama-2-7b-fp32-cpu-single"], SPECIFIED) is None
     assert why_unsupported(cells["qwen3-4b-fp32-cpu-single"], NEWEST) is None
+
+
+def test_a_model_too_new_for_the_other_stack_is_unsupported_before_anything_runs():
+    [cell] = [cell for cell in load_matrix().cells(["cpu"]) if cell.id == "qwen3-4b-fp32-cpu-single"]
+    other = types.SimpleNamespace(python="/there/python", versions={"transformers": SPECIFIED})
+    with pytest.raises(Unsupported, match=r"qwen3-4b needs transformers 4\.51\.0; 4\.48\.3 is installed at /there/pyt"):
+        measure_against(None, other, cell, 4, None, None)
+
+
+def test_a_relative_interpreter_is_followed_from_any_folder():
+    assert interpreter(".venv-4.48/bin/python") == os.path.abspath(".venv-4.48/bin/python")
+    assert interpreter("python3") == "python3"
 
 
 @pytest.mark.parametrize("release", ["4.52.0", "4.52.4", "4.57.6", "5.24.0"])
