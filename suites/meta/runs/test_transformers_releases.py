@@ -1,6 +1,7 @@
 """The suites under the transformers that the specification names: the verdicts are those under the newest release."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -9,6 +10,7 @@ from suites.meta.harness.forked import fork_suite
 from suites.meta.harness.inner import ROOT, nodes, run_suite
 from suites.meta.runs.test_cli import refused
 
+RELEASE = "4.48.3"
 PYTHON = ".venv-4.48/bin/python"  # as the documentation has it, from the project's root
 SUITES = ("generation", "dispatch", "latency", "quantization", "distributed", "accuracy")
 FLOAT = "bf16" if HAS_BF16 else "fp32"
@@ -60,6 +62,23 @@ def test_a_model_that_is_newer_is_unsupported_with_the_release_it_needs(run):
     verdict, _, message, _ = run.tests[f"test_generation[{TOO_NEW}]"]
     assert verdict == "UNSUPPORTED"
     assert "qwen3-4b needs transformers 4.51.0; 4.48.3 is installed" in message
+
+
+TABLES = """
+from fixtures.weights.configuration import check_keys
+from suites.meta.process.test_described import ROWS, entries_of
+
+for model in ROWS.values():
+    if model.why_too_new(RELEASE) is None:
+        check_keys(entries_of(model))
+print("every table describes its class")
+"""
+
+
+def test_every_architecture_describes_its_class_there_too(specified):
+    code = f"RELEASE = {RELEASE!r}\n{TABLES}"
+    done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "every table describes its class" in done.stdout, done.stderr
 
 
 @pytest.mark.nightly

@@ -1,5 +1,6 @@
 """The releases of transformers that the suite runs on: what differs between them, and how they are installed."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from fixtures.checks.verdicts import Line, with_origin
 from fixtures.compare.against import measure_against
 from fixtures.engine import transformers_api
 from fixtures.matrix import load_matrix
+from fixtures.measure.int4 import same_configuration
 from fixtures.measure.settings import Unsupported
 from fixtures.plugin.collection import why_unsupported
 from fixtures.plugin.options import interpreter
@@ -118,6 +120,15 @@ def test_a_comparison_with_values_of_another_release_names_both(tmp_path):
     assert origin(transformers=SPECIFIED) == "accepted with transformers 4.51.3, 4.48.3 here"
     [line] = with_origin([Line("regression", "PASS", "1.0, accepted 1.0", "<= 1.5")], origin(transformers=SPECIFIED))
     assert line.measured == "1.0, accepted 1.0; accepted with transformers 4.51.3, 4.48.3 here"
+
+
+@pytest.mark.parametrize(("more", "same"), [({}, True), ({"torch_dtype": "float16"}, False)])
+def test_a_configuration_may_name_the_folder_that_it_was_read_from(tmp_path, more, same):
+    for name, entries in (("first", {}), ("second", more)):
+        (tmp_path / name).mkdir()
+        config = {"_name_or_path": name, "vocab_size": 512, **entries}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    assert same_configuration(tmp_path / "first", tmp_path / "second") is same
 
 
 def locked(file):
