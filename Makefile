@@ -99,10 +99,12 @@ fault-injection: .venv
 # Only what the two locks differ in is installed, in front of the packages of .venv: seconds, and no second torch.
 .venv-4.48: .venv-4.48/.installed
 
-.venv-4.48/.installed: requirements-4.48.lock .venv/.installed
+# BASE=.venv-xpu takes the stack of Intel GPUs instead.
+BASE ?= .venv
+.venv-4.48/.installed: requirements-4.48.lock .venv/.installed $(BASE)/.installed
 	rm -rf .venv-4.48
-	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-4.48
-	echo ../../../../.venv/lib/python3.11/site-packages > .venv-4.48/lib/python3.11/site-packages/stack.pth
+	.venv/bin/uv venv --quiet --python $(BASE)/bin/python .venv-4.48
+	echo ../../../../$(BASE)/lib/python3.11/site-packages > .venv-4.48/lib/python3.11/site-packages/stack.pth
 	awk 'NR == FNR { held[$$0]; next } /^[^ #]/ { other = !($$0 in held) } other' requirements.lock $< > .venv-4.48/other.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv-4.48 .venv/bin/uv pip install --quiet --no-deps --require-hashes \
 		--requirement .venv-4.48/other.lock

@@ -13,6 +13,8 @@ import torch
 
 from fixtures.engine import ranks
 
+from .model import head_zeroed  # noqa: F401 - planted in groups, too
+
 MARK_OF_ROW_PARALLEL = "Allreduce"  # in the names of DeepSpeed's classes
 
 

@@ -166,8 +166,8 @@ def test_bad_matrix_data_is_one_sentence(tmp_path, file, old, new, words):
     ("schema = 1\n[[waivers]]\nid = 1", ["waivers.toml", "no. 1 has no suite"]),
     ("schema = ", ["waivers.toml", "malformed TOML"]),
     (
-        'schema = 1\n[[waivers]]\nid = "x"\nsuite = "generation"\ncells = "no-such-*"\ncheck = "logits"\nreason = "r"\n'
-        'evidence = "e"\nowner = "o"\nuntil = 2030-01-01',
+        'schema = 1\n[[waivers]]\nid = "x"\nsuite = "generation"\ncells = "no-such-*"\ncheck = "logits"\nat_most = 2\n'
+        'reason = "r"\nevidence = "e"\nowner = "o"\nuntil = 2030-01-01',
         ["waiver x matches no cell"],
     ),
 ])  # fmt: skip

@@ -67,6 +67,7 @@ id = "planted"
 suite = "generation"
 cells = "llama-2-7b-*-max1550-*"
 check = "left_padding"
+at_most = 1.5
 reason = "planted here"
 evidence = "none"
 owner = "nobody"

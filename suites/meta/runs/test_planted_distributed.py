@@ -15,6 +15,8 @@ PLANTED = {
     ("tp_sharding", "llama-3-8b"): ("before", "one_all_reduce_skipped", "FAIL", "all_reduces", "FAIL", "3 of 32768 B"),
     ("tp_answers", "llama-3.2-1b"): ("before", "one_all_reduce_skipped", "FAIL", "equal_logits", "FAIL", "one rank"),
     ("tp_answers", "llama-3-70b"): ("before", "heads_on_the_wrong_rank", "FAIL", "equal_logits", "FAIL", "one rank"),
+    # Under a waiver, and beyond its ceiling.
+    ("tp_plain", "llama-2-13b"): ("before", "head_zeroed", "FAIL", "logits", "FAIL", "excuses at most"),
     ("tp_answers", "llama-3.2-3b"): ("before", "seeded_differently", "FAIL", "equal_logits", "FAIL", "one rank"),
     ("tp_sharding", "llama-3.3-70b"): ("after", "killed_in_prefill", "CRASHED", "runs", "CRASHED", "rank 1: SIGKILL"),
     ("tp_answers", "phi-3-mini-128k"): ("after", "killed_in_decode", "CRASHED", "runs", "CRASHED", "rank 1: SIGKILL"),

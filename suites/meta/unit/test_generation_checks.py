@@ -239,13 +239,15 @@ def test_screening_fails_only_what_both_figures_show(time, ratio, same_machine, 
 # -- settling ----
 
 
-def waiver(*checks):
+def waiver(*checks, at_most=10.0, raises=""):
     return types.SimpleNamespace(
         id="known",
         checks=checks or ("left_padding",),
         reason="upstream",
         owner="ipex-cpu",
         until=datetime.date(2030, 1, 1),
+        raises=raises,
+        ceiling=lambda check: at_most,
     )
 
 
@@ -258,7 +260,7 @@ def test_the_worst_line_decides():
 
 def test_a_waiver_covers_its_own_check_only():
     known = waiver()
-    lines = [Line("left_padding", "FAIL", "9"), Line("logits", "PASS", "1")]
+    lines = [Line("left_padding", "FAIL", "9", value=9.0), Line("logits", "PASS", "1")]
     covers = {"left_padding": known}.get
     assert settle(lines, covers, (known,)).verdict == "WAIVED"
     assert settle([*lines, Line("tokens", "FAIL", "2")], covers, (known,)).verdict == "FAIL"
@@ -273,7 +275,7 @@ def test_a_waived_check_that_holds_is_stale():
 
 def test_a_waiver_of_several_checks_is_stale_when_none_of_them_fails():
     known = waiver("left_padding", "logits")
-    lines = [Line("left_padding", "PASS", "1"), Line("logits", "FAIL", "9")]
+    lines = [Line("left_padding", "PASS", "1"), Line("logits", "FAIL", "9", value=9.0)]
     assert settle(lines, {"logits": known}.get, (known,)).verdict == "WAIVED"
     assert settle(lines[:1], {"logits": known}.get, (known,)).verdict == "STALE_WAIVER"
 

@@ -1,14 +1,24 @@
 """The releases of transformers that the suite runs on: what differs between them, and how they are installed."""
 
+import json
+import os
 import re
 import subprocess
 import tomllib
+import types
 
 import pytest
 
+from fixtures.checks.verdicts import Line, with_origin
+from fixtures.compare.against import measure_against
 from fixtures.engine import transformers_api
 from fixtures.matrix import load_matrix
+from fixtures.measure.int4 import same_configuration
+from fixtures.measure.settings import Unsupported
 from fixtures.plugin.collection import why_unsupported
+from fixtures.plugin.options import interpreter
+from fixtures.results import Baselines, Value, numerics_key
+from fixtures.results.accepted import AcceptedValues
 from fixtures.system.versions import misfit
 from suites.meta.harness.inner import ROOT
 
@@ -62,6 +72,18 @@ def test_a_model_too_new_for_the_release_is_unsupported_with_the_reason():
     assert why_unsupported(cells["qwen3-4b-fp32-cpu-single"], NEWEST) is None
 
 
+def test_a_model_too_new_for_the_other_stack_is_unsupported_before_anything_runs():
+    [cell] = [cell for cell in load_matrix().cells(["cpu"]) if cell.id == "qwen3-4b-fp32-cpu-single"]
+    other = types.SimpleNamespace(python="/there/python", versions={"transformers": SPECIFIED})
+    with pytest.raises(Unsupported, match=r"qwen3-4b needs transformers 4\.51\.0; 4\.48\.3 is installed at /there/pyt"):
+        measure_against(None, other, cell, 4, None, None)
+
+
+def test_a_relative_interpreter_is_followed_from_any_folder():
+    assert interpreter(".venv-4.48/bin/python") == os.path.abspath(".venv-4.48/bin/python")
+    assert interpreter("python3") == "python3"
+
+
 @pytest.mark.parametrize("release", ["4.52.0", "4.52.4", "4.57.6", "5.24.0"])
 def test_a_release_that_ipex_does_not_work_with_is_one_sentence(release):
     sentence = misfit(IPEX | {"transformers": release})
@@ -82,6 +104,31 @@ def test_a_release_that_ipex_does_not_work_with_is_one_sentence(release):
 )
 def test_packages_that_work_together_are_no_misfit(found):
     assert misfit(found) is None
+
+
+def test_a_comparison_with_values_of_another_release_names_both(tmp_path):
+    [cell] = [cell for cell in load_matrix().cells(["cpu"]) if cell.id == "llama-2-7b-fp32-cpu-single"]
+    versions = IPEX | {"transformers": NEWEST}
+    store = Baselines(tmp_path)
+    store.record("generation", "cpu", numerics_key("cpu"), cell.id, {"noise_ratio": Value(1.0, 0.1, "stock errors")}, 6)
+    store.commit({"versions": versions})
+
+    def origin(**here):
+        return AcceptedValues(store, False, {"cpu": "cpu"}, versions=versions | here).find("generation", cell).origin
+
+    assert origin() == ""
+    assert origin(transformers=SPECIFIED) == "accepted with transformers 4.51.3, 4.48.3 here"
+    [line] = with_origin([Line("regression", "PASS", "1.0, accepted 1.0", "<= 1.5")], origin(transformers=SPECIFIED))
+    assert line.measured == "1.0, accepted 1.0; accepted with transformers 4.51.3, 4.48.3 here"
+
+
+@pytest.mark.parametrize(("more", "same"), [({}, True), ({"torch_dtype": "float16"}, False)])
+def test_a_configuration_may_name_the_folder_that_it_was_read_from(tmp_path, more, same):
+    for name, entries in (("first", {}), ("second", more)):
+        (tmp_path / name).mkdir()
+        config = {"_name_or_path": name, "vocab_size": 512, **entries}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    assert same_configuration(tmp_path / "first", tmp_path / "second") is same
 
 
 def locked(file):

@@ -14,6 +14,7 @@ id = "ipex-ignores-sliding-window"
 suite = "generation"
 cells = "mistral-*-cpu-*"
 check = "long-context"
+at_most = 50
 reason = "IPEX attends beyond the sliding window"
 evidence = "ratio 41 at 4200 tokens, 1.0 at 4000"
 owner = "ipex-cpu"
@@ -25,6 +26,7 @@ id = "old"
 suite = "*"
 cells = ["mistral-7b-bf16-cpu-single", "opt-[36]*-cpu-*"]
 check = "*"
+at_most = 2.5
 reason = "r"
 evidence = "e"
 owner = "old-owner"
@@ -113,6 +115,16 @@ def test_a_waiver_may_cover_checks_that_fail_by_one_cause(tmp_path):
     assert found == [waivers.all[0], waivers.all[0], None]
 
 
+def test_a_ceiling_is_one_number_or_one_for_each_check(tmp_path):
+    several = WINDOW.replace('"long-context"', '["long-context", "tokens"]')
+    [one] = load(tmp_path, "schema = 1\n" + several).all
+    assert (one.ceiling("long-context"), one.ceiling("tokens")) == (50.0, 50.0)
+    [each] = load(tmp_path, "schema = 1\n" + several.replace("= 50", "= { long-context = 50, tokens = 3 }")).all
+    assert (each.ceiling("long-context"), each.ceiling("tokens")) == (50.0, 3.0)
+    [every] = load(tmp_path, "schema = 1\n" + OLD).all
+    assert every.ceiling("whatever") == 2.5
+
+
 def test_ten_thousand_cells_are_quick(tmp_path):
     blocks = [WINDOW.replace("sliding-window", f"w{n}").replace("mistral-*", f"*model-{n}-*") for n in range(50)]
     waivers = load(tmp_path, "schema = 1\n" + "".join(blocks))
@@ -143,6 +155,30 @@ FAULTS = {  # name: (replaced, by, message)
         '" "',
         "has reason = ' '; reason must be a non-empty",
     ),
+    "no ceiling": ("at_most = 50\n", "", FIRST + "has no at_most; add at_most = 1.5"),
+    "quoted ceiling": ("= 50", '= "50"', FIRST + "has at_most = '50'; at_most must be a finite number of 0 or more"),
+    "true ceiling": ("= 50", "= true", FIRST + "has at_most = True; at_most must be a finite number"),
+    "no end": ("= 50", "= inf", FIRST + "has at_most = inf; at_most must be a finite number of 0 or more, in the unit"),
+    "not a number": ("= 50", "= nan", FIRST + "has at_most = nan; at_most must be a finite number"),
+    "negative": ("= 50", "= -1", FIRST + "has at_most = -1; at_most must be a finite number of 0 or more"),
+    "ceiling of another": ("= 50", "= { logits = 2 }", FIRST + "has at_most of 'logits', which is not in its check"),
+    "ceiling of no check": ("= 50", "= { }", FIRST + "has no at_most of long-context; add long-context = 1.5"),
+    "ceilings of all": (
+        '"long-context"\nat_most = 50',
+        '"*"\nat_most = { logits = 2 }',
+        "has a table at_most and check = '*'; give one number",
+    ),
+    "runs without a message": (
+        '"long-context"',
+        '"runs"',
+        FIRST + 'waives runs and has no raises; add raises = "a part of the message',
+    ),
+    "runs among others": (
+        'check = "long-context"',
+        'raises = "index_copy_"\ncheck = ["logits", "runs"]',
+        FIRST + "waives runs with other checks; give runs a waiver of its own",
+    ),
+    "a message of no exception": ("at_most", 'raises = "x"\nat_most', FIRST + "has raises, and does not waive runs"),
     "numeric owner": ('"ipex-cpu"', "3", FIRST + "has owner = 3; owner must be a non-empty string"),
     "numeric id": (
         '"ipex-ignores-sliding-window"',
@@ -159,7 +195,7 @@ FAULTS = {  # name: (replaced, by, message)
     "no such day": (
         "2026-06-15",
         "2026-06-31",
-        "is malformed TOML: Invalid date or datetime (at line 11, column",
+        "is malformed TOML: Invalid date or datetime (at line 12, column",
     ),
     "odd suite": (
         '"generation"',
@@ -185,7 +221,7 @@ FAULTS = {  # name: (replaced, by, message)
         "suite = gen",
         "is malformed TOML: Invalid value (at line 5, column 9); fix it there",
     ),
-    "twice": ("until", 'owner = "b"\nuntil', "is malformed TOML: Cannot overwrite a value (at line 11"),
+    "twice": ("until", 'owner = "b"\nuntil', "is malformed TOML: Cannot overwrite a value (at line 12"),
     "deep": ('"mistral-*-cpu-*"', "[" * 5_000, "more than 64 levels deep; fix it there; a waiver is a flat table"),
     "long number": ('"mistral-*-cpu-*"', "1" * 5000, "is malformed TOML: Exceeds the limit"),
     "big": ("schema = 1", "schema = 1\n" + "#" * 2**20, "is bigger than 1 MiB; restore it with git checkout"),

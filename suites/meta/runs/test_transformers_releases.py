@@ -1,0 +1,115 @@
+"""The suites under the transformers that the specification names: the verdicts are those under the newest release."""
+
+import json
+import subprocess
+
+import pytest
+
+from suites.meta.harness.arithmetic import HAS_BF16
+from suites.meta.harness.forked import fork_suite
+from suites.meta.harness.inner import ROOT, nodes, run_suite
+from suites.meta.runs.test_cli import refused
+
+RELEASE = "4.48.3"
+PYTHON = ".venv-4.48/bin/python"  # as the documentation has it, from the project's root
+SUITES = ("generation", "dispatch", "latency", "quantization", "distributed", "accuracy")
+FLOAT = "bf16" if HAS_BF16 else "fp32"
+ONE, INT4, GROUP = (f"llama-2-7b-{kind}" for kind in (f"{FLOAT}-cpu-single", "int4-cpu-single", "bf16-cpu-autotp"))
+TRAINED = f"smollm2-135m-{FLOAT}-cpu-single"
+# One cell of each suite, and its verdict; `make test` runs these cells but the last under the newest release, too. Only
+# dispatch differs, which is compared with the traces of one release; so few documents leave a score undecided.
+NOT_COMPARED = ("INCOMPARABLE", "NO_BASELINE")
+WANTED = {
+    ("generation", "generation", ONE): ("PASS",),
+    ("dispatch", "dispatch", ONE): NOT_COMPARED,
+    ("latency", "latency", ONE): ("PASS",),
+    ("int4_run", "quantization", INT4): ("WAIVED",),
+    ("tp_answers", "distributed", GROUP): ("PASS",),
+    ("accuracy", "accuracy", TRAINED): ("INCONCLUSIVE",),
+}
+DOCUMENTS = 12
+NEIGHBOUR = {"torch": "2.8.0", "numpy": "1.26.4", "intel-extension-for-pytorch": "2.8.0", "transformers": "4.57.6"}
+TOO_NEW = f"qwen3-4b-{FLOAT}-cpu-single"
+
+
+@pytest.fixture(scope="module")
+def specified():
+    """The option for workers under the specification's transformers."""
+    if not (ROOT / PYTHON).exists():
+        pytest.skip("transformers 4.48.3 is not installed in .venv-4.48: run `make .venv-4.48`")
+    return f"--worker-python={PYTHON}"
+
+
+def possible():
+    return {key: wanted for key, wanted in WANTED.items() if HAS_BF16 or "-bf16-" not in key[2]}
+
+
+@pytest.fixture(scope="module")
+def run(specified, tmp_path_factory):
+    tests = [node for suite, file, cell in possible() for node in nodes(suite, [cell], file)]
+    tests += nodes("generation", [TOO_NEW])
+    return run_suite(tmp_path_factory.mktemp("specified"), specified, f"--limit={DOCUMENTS}", "-rA", *tests)
+
+
+def test_one_cell_of_each_suite_has_the_same_verdict(run):
+    assert run.status == 0, run.output
+    assert "transformers 4.48.3" in run.output
+    found = {key: run.verdict(f"test_{key[0]}[{key[2]}]") for key in possible()}
+    assert {key: found[key] for key, wanted in possible().items() if found[key] not in wanted} == {}, run.output
+
+
+def test_a_model_that_is_newer_is_unsupported_with_the_release_it_needs(run):
+    verdict, _, message, _ = run.tests[f"test_generation[{TOO_NEW}]"]
+    assert verdict == "UNSUPPORTED"
+    assert "qwen3-4b needs transformers 4.51.0; 4.48.3 is installed" in message
+
+
+TABLES = """
+from fixtures.weights.configuration import check_keys
+from suites.meta.process.test_described import ROWS, entries_of
+
+for model in ROWS.values():
+    if model.why_too_new(RELEASE) is None:
+        check_keys(entries_of(model))
+print("every table describes its class")
+"""
+
+
+def test_every_architecture_describes_its_class_there_too(specified):
+    code = f"RELEASE = {RELEASE!r}\n{TABLES}"
+    done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "every table describes its class" in done.stdout, done.stderr
+
+
+@pytest.mark.nightly
+def test_representative_cells_have_the_same_verdicts(specified, tmp_path):
+    selected = ["-m", f"representative and (int4 or {FLOAT})", *(f"suites/test_{name}.py" for name in SUITES)]
+    selected += ["-k", "not (mpirun or torchrun or tp_deepspeed) or llama-2-7b"]
+    newer = run_suite(tmp_path / "newer", *selected, timeout=3600)
+    older = run_suite(tmp_path / "older", specified, *selected, timeout=3600)
+    assert newer.tests.keys() == older.tests.keys()
+    verdicts = {name: (newer.verdict(name), older.verdict(name)) for name in newer.tests}
+    new = {name for name in verdicts if "qwen3" in name}
+    assert {verdicts[name][1] for name in new} == {"UNSUPPORTED"}
+    compared = [name for name in verdicts if name not in new and not name.startswith("test_dispatch")]
+    assert {name: verdicts[name] for name in compared if verdicts[name][0] != verdicts[name][1]} == {}
+
+
+@pytest.mark.nightly
+def test_one_release_is_compared_with_the_other(specified, tmp_path):
+    run = run_suite(tmp_path, f"--against={PYTHON}", *nodes("against", [ONE]), "--benchmark-disable", "-rA")
+    assert run.status == 0, run.output
+    assert "against its optimised classes of" in run.output
+    assert "transformers 4.48.3" in run.output
+
+
+@pytest.mark.parametrize(("option", "refusal"), [
+    ("--worker-python", "--worker-python {}: "), ("--against", "--against {}: "),
+])  # fmt: skip
+def test_a_stack_with_too_new_a_transformers_ends_the_run_in_one_sentence(tmp_path, option, refusal):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{json.dumps(NEIGHBOUR)}'\n")
+    python.chmod(0o755)
+    run = fork_suite(tmp_path, f"{option}={python}", "--platform=cpu", *nodes("generation", [ONE]))
+    words = "intel-extension-for-pytorch 2.8.0 does not work with transformers 4.57.6: it needs transformers <4.52"
+    refused(run, refusal.format(python) + words, "install transformers==4.51.3 there")
