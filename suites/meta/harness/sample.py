@@ -8,7 +8,7 @@ SHOWN = ("FAILURES", "test_", "verdicts")  # sections, by how their headings beg
 VOLATILE = (  # in the output -> in the sample
     (r" -p \S+| --(?:plant|junitxml|results|baselines)=\S+", ""),  # what makes it a sample
     (r"^machine: \S+", "machine: my-cpu"),
-    (r" [\d.]+(?:us|ms|s)$", ""),
+    (r" (?:\d+m )?[\d.]+(?:us|ms|s)$", ""),
     (r" '(?=[^'\n]*'; allowed no special token)[^'\n]*'", " 'a text'"),  # what a model of chance weights says
 )
 

@@ -151,7 +151,7 @@ def test_a_node_that_may_not_be_opened_names_the_group(monkeypatch, tmp_path):
     node.touch()
     monkeypatch.setattr(host, "_is_wsl", lambda: False)
     monkeypatch.setattr(host.Path, "glob", lambda self, pattern: [node / "device" / "vendor"])
-    monkeypatch.setattr(host.Path, "read_text", lambda self: "0x8086\n")
+    monkeypatch.setattr(host.Path, "read_text", lambda self, **_: "0x8086\n")
     monkeypatch.setattr(host.os, "access", lambda path, mode: False)
     with pytest.raises(Problem, match=r"/dev/dri/renderD128 may not be opened") as caught:
         host.access("xpu")
