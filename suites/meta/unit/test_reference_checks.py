@@ -9,8 +9,10 @@ import pytest
 from fixtures.checks import logits, reference
 from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import Line
+from fixtures.io.parties import OPTIMISED, STOCK
 from fixtures.matrix import load_matrix
 from fixtures.measure.parameters import rope_switch, spans
+from fixtures.measure.reference import alone
 from fixtures.weights.miniature import shrink
 
 PROMPTS, STEPS, VOCABULARY = 6, 9, 64
@@ -52,7 +54,7 @@ def test_a_sound_reference_holds():
 def test_noise_that_the_precision_does_not_explain_is_the_stock_stacks(stock):
     line, sound = looked_at(seen(stock))
     assert line.verdict == "FAIL"
-    assert "at fault: stock stack; on 6 of 6 prompts" in line.measured
+    assert ("on 6 of 6 prompts" in line.measured, line.party) == (True, STOCK)
     [judged] = reference.judged([Line("logits", "PASS", "1 of stock's error")], sound, [0, 1])
     assert judged.verdict == "INCONCLUSIVE"
 
@@ -60,7 +62,7 @@ def test_noise_that_the_precision_does_not_explain_is_the_stock_stacks(stock):
 def test_what_is_wrong_in_every_precision_is_seen_by_the_third_opinion():
     line, sound = looked_at(seen(broken=STATIC))
     assert line.verdict == "FAIL"
-    assert "at fault: stock stack; on 2 of 6 prompts" in line.measured
+    assert ("on 2 of 6 prompts" in line.measured, line.party) == (True, STOCK)
     assert re.search(r"the optimised stack is 0.0[01][0-9]* to 0.0[01][0-9]* off that pass", line.measured)
     lines = [Line("static_cache", "FAIL", "80 of stock's error"), Line("logits", "PASS", "0.9 of stock's error")]
     [static] = reference.judged(lines[:1], sound, STATIC)
@@ -73,7 +75,7 @@ def test_a_failure_beside_a_sound_reference_is_the_optimised_stacks():
     _, sound = looked_at(seen(), candidate=off(0.7))
     [line] = reference.judged([Line("logits", "FAIL", "70 of stock's error")], sound, [0, 1])
     assert line.verdict == "FAIL"
-    assert "at fault: optimised stack, stock is" in line.measured
+    assert ("; stock is" in line.measured, line.party) == (True, OPTIMISED)
     assert re.search(r"e-0[67] off a third opinion, this cell 0.[67]", line.measured)
 
 
@@ -146,3 +148,12 @@ def test_no_miniature_hides_what_lies_past_an_edge(model):
     assert rope_switch(small) == rope_switch(model.geometry)
     assert {span.check for span in spans(small)} == {span.check for span in spans(model.geometry)}
     assert all(span.length + span.new_tokens <= small.positions for span in spans(small))
+
+
+def test_each_prompt_alone_keeps_its_place_and_its_cache():
+    runs = [{"cache": "static", "prompts": [[1], [2, 3]]}, {"cache": "dynamic", "prompts": [[4]]}]
+    assert [(run["cache"], *run["prompts"]) for run in alone(runs)] == [
+        ("static", [1]),
+        ("static", [2, 3]),
+        ("dynamic", [4]),
+    ]
