@@ -23,7 +23,7 @@ WANTED = {
     ("generation", "generation", ONE): ("PASS",),
     ("dispatch", "dispatch", ONE): NOT_COMPARED,
     ("latency", "latency", ONE): ("PASS",),
-    ("int4_run", "quantization", INT4): ("WAIVED",),
+    ("int4_reload", "quantization", INT4): ("WAIVED",),
     ("tp_answers", "distributed", GROUP): ("PASS",),
     ("accuracy", "accuracy", TRAINED): ("INCONCLUSIVE",),
 }
