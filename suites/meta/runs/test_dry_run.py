@@ -44,7 +44,7 @@ def test_it_lists_the_cells_in_the_order_of_a_run(run):
     assert run.output.index(first) < run.output.index("  llama-2-7b-int4-max1550-single (")
     assert run.output.index("  llama-2-70b-int4-max1550-single (") < run.output.index("  baichuan2-13b-fp16-max1550")
     (line,) = [line for line in run.output.splitlines() if line.startswith(first)]
-    assert {*line.partition(": ")[2].split(", ")} == {"dispatch", "generation", "latency"}
+    assert {*line.partition(": ")[2].split(", ")} == {"dispatch", "generate", "generation", "latency"}
     assert "by suite: " in run.output
     assert "int4_reload 3" in run.output
 
