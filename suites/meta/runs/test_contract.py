@@ -61,7 +61,7 @@ SPOILT = {
         'file = "suites/test_latency.py"\ncells = { precision = "int4" }',
         ['[latency] has cells = { precision = "int4" }', "says none", "make them equal"],
     ),
-    "unknown trait": ("mode =", "mod =", ["[tp_sharding] has the unknown trait in cells 'mod'", "did you mean 'mode'"]),
+    "unknown trait": ("mode =", "mod =", ["[generate] has the unknown trait in cells 'mod'", "did you mean 'mode'"]),
     "unknown key": ("narrowed_by", "narrowed", ["[accuracy] has the unknown key 'narrowed'"]),
     "malformed": ("[latency]", "[latency", ["malformed TOML"]),
 }
