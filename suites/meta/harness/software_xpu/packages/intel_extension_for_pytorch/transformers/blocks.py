@@ -3,6 +3,7 @@
 Each is a subclass of the stock layer, with its arithmetic. What differs from stock is IPEX's and is said where it is.
 """
 
+import copy
 import functools
 
 import torch
@@ -138,6 +139,17 @@ def replace(layer, run_as, size, group):
         _take_over_int4(layer)
     elif size > 1:
         linears.reduce_in(layer, group)
+        _own_share_of_heads(layer, size)
+
+
+def _own_share_of_heads(layer, size):
+    """XPUAttentionfp16.py divides the heads by tp_size; stock Phi-3 reads them of its configuration, which is whole."""
+    attention = getattr(layer, "self_attn", None)
+    if type(attention).__name__ == "Phi3Attention":
+        attention.config = copy.copy(attention.config)
+        attention.config.num_attention_heads //= size
+        attention.config.num_key_value_heads //= size
+        attention.num_key_value_heads = attention.config.num_key_value_heads
 
 
 def _take_over_int4(layer):
