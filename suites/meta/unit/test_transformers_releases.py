@@ -29,7 +29,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 
 @pytest.fixture(params=[SPECIFIED, NEWEST])
 def release(request, monkeypatch):
-    monkeypatch.setattr(transformers_api.metadata, "version", lambda package: request.param)
+    monkeypatch.setattr(transformers_api, "_HAS", transformers_api.features(request.param))
     return request.param
 
 
