@@ -36,6 +36,7 @@ def planned(runtime, monkeypatch):
     runtime.weights.layers.clear()
 
 
+@pytest.mark.nightly
 def test_in_turn_one_model_is_loaded_at_a_time_and_answers_are_the_same(runtime, planned, monkeypatch):
     ordinary = measure_generation(runtime, CELL)
     runtime.release(CELL)
@@ -54,11 +55,13 @@ def test_in_turn_one_model_is_loaded_at_a_time_and_answers_are_the_same(runtime,
     assert measured.error is None
     assert np.array_equal(measured.greedy_tokens, ordinary.greedy_tokens)
     assert np.allclose(measured.reference_logits.stock, ordinary.reference_logits.stock, rtol=0, atol=1e-5)
-    assert np.array_equal(measured.reference_logits.logits, ordinary.reference_logits.logits)
+    # By layers the widest model takes one pass, where it has a cache otherwise.
+    assert np.allclose(measured.reference_logits.logits, ordinary.reference_logits.logits, rtol=0, atol=1e-9)
     lines = check_generation(measured, tolerances(), Accepted(None, True), accepting=True)
     assert {line.verdict for line in lines} == {"PASS"}
 
 
+@pytest.mark.nightly
 def test_the_first_layers_of_a_folder_are_a_model_of_their_own(runtime, planned):
     planned(Plan(layers=1))
     measured = measure_generation(runtime, CELL)
@@ -68,6 +71,7 @@ def test_the_first_layers_of_a_folder_are_a_model_of_their_own(runtime, planned)
     assert {line.verdict for line in lines} == {"PASS"}
 
 
+@pytest.mark.nightly
 def test_the_first_layers_of_a_reference_by_layers_too(runtime, planned):
     planned(Plan(("fp32",), "host", layers=1))
     reference = runtime.reference(CELL)

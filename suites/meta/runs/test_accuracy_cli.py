@@ -117,9 +117,8 @@ def test_accepted_scores_that_cannot_be_used_are_one_sentence(accepted, change, 
 
 
 def test_documents_changed_in_an_accepted_score_are_reported_by_the_tasks_digest(accepted):
-    lookup = AcceptedScores(
-        ScoreFiles(accepted.parents[3]), False, types.SimpleNamespace(key=lambda suite, cell: "amx")
-    )
+    here = types.SimpleNamespace(key=lambda suite, cell: "amx", origin=lambda provenance: "")
+    lookup = AcceptedScores(ScoreFiles(accepted.parents[3]), False, here)
     record = json.loads(accepted.read_text())
     kept = Scores(TASK, "1.0", "weights", "acc", 2, 0.5, None, [{"digest": "ab"}, {"digest": "cd"}])
     accepted.write_text(json.dumps({**record, "task_digest": kept.digest}))

@@ -102,6 +102,7 @@ def test_two_scores_alone_see_less_than_pairs():
 # -- lines ----
 
 
+@pytest.mark.nightly
 def test_two_hundred_comparisons_of_identical_outputs_raise_no_alarm():
     generator = np.random.default_rng(1)
     for _ in range(200):
