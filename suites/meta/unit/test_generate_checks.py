@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.checks import generate
 from fixtures.checks.tolerances import tolerances
+from fixtures.io.parties import CHECKPOINT, SUITE
 from fixtures.measure.generate import ends_of, first_calls, later_calls, padded_prompts
 from fixtures.measure.parameters import parameters
 
@@ -58,6 +59,7 @@ def sound():
             pad=PAD,
             ends=ENDS,
             errors={},
+            trained=False,
             repeated=repeated,
         ),
         **dict(groups={"logits": [0, 1, 2, 3], "static_cache": []}, reference_logits=noise),
@@ -201,6 +203,13 @@ def test_a_planted_fault_fails_the_check_that_it_is_for(plant, checks, said):
     plant(measured)
     assert red(measured) == checks
     assert any(said in line.measured for line in lines(measured).values()), lines(measured)
+
+
+@pytest.mark.parametrize(("trained", "party"), [(True, CHECKPOINT), (False, SUITE)])
+def test_a_text_that_comes_back_otherwise_is_of_whoever_brought_the_tokenizer(trained, party):
+    measured = sound()
+    measured.text, measured.trained = "a clock struck", trained
+    assert lines(measured)["text"].party == party
 
 
 @pytest.mark.parametrize("call", [*ENDS, "sampled", "padded_beams"])
