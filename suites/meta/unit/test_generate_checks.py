@@ -248,7 +248,9 @@ def test_a_worker_that_was_lost_among_the_calls_keeps_the_lines_of_those_before(
     """Where the reference answers first, there is noise to hold them against."""
     measured = sound()
     measured.repeated, measured.text, measured.best_logprob, measured.error = None, None, None, RuntimeError("planted")
-    measured.returned = {call: found for call, found in measured.returned.items() if call.startswith(("batch", "alone"))}
+    measured.returned = {
+        call: found for call, found in measured.returned.items() if call.startswith(("batch", "alone"))
+    }
     assert set(lines(measured)) == {"shape", "new_tokens", "rows", "runs"}
     assert red(measured) == {"runs"}
 
