@@ -59,7 +59,7 @@ def test_what_needs_more_positions_than_there_are_fails_loudly(reference):
         reference._until("too long")
 
 
-def test_the_truth_of_fp32_comes_by_the_candidates_road_in_fp64(reference):
+def test_the_logits_that_fp32_is_held_against_come_by_the_candidates_road_in_fp64(reference):
     seen = reference.reference_logits("fp32")
     assert seen.logits.dtype == np.float64
     assert not np.array_equal(seen.logits, seen.logits.astype(np.float32)), "generate() rounded them"
