@@ -54,7 +54,8 @@ def test_in_turn_one_model_is_loaded_at_a_time_and_answers_are_the_same(runtime,
     assert measured.error is None
     assert np.array_equal(measured.greedy_tokens, ordinary.greedy_tokens)
     assert np.allclose(measured.reference_logits.stock, ordinary.reference_logits.stock, rtol=0, atol=1e-5)
-    assert np.array_equal(measured.reference_logits.logits, ordinary.reference_logits.logits)
+    # By layers the widest model takes one pass in place of the candidate's road.
+    assert np.allclose(measured.reference_logits.logits, ordinary.reference_logits.logits, rtol=0, atol=1e-9)
     lines = check_generation(measured, tolerances(), Accepted(None, True), accepting=True)
     assert {line.verdict for line in lines} == {"PASS"}
 
