@@ -106,7 +106,7 @@ BASE ?= .venv
 	.venv/bin/uv venv --quiet --python $(BASE)/bin/python .venv-4.48
 	echo ../../../../$(BASE)/lib/python3.11/site-packages > .venv-4.48/lib/python3.11/site-packages/stack.pth
 	awk 'NR == FNR { held[$$0]; next } /^[^ #]/ { other = !($$0 in held) } other' requirements.lock $< > .venv-4.48/other.lock
-	VIRTUAL_ENV=$(CURDIR)/.venv-4.48 .venv/bin/uv pip install --quiet --no-deps --require-hashes \
+	VIRTUAL_ENV="$(CURDIR)/.venv-4.48" .venv/bin/uv pip install --quiet --no-deps --require-hashes \
 		--requirement .venv-4.48/other.lock
 	touch $@
 

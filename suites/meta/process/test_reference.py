@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fixtures.checks.logits import relative_errors
+from fixtures.io.parties import STOCK
 from fixtures.matrix import load_matrix
 from fixtures.measure.reference import Reference, ReferenceFailed
 
@@ -46,8 +47,17 @@ def test_a_penalty_that_the_checkpoint_asks_for_is_in_no_logits(reference):
 
 def test_a_stock_model_of_another_type_is_no_reference(another):
     another.have("wide", "bf16", fault_before="suites.meta.faults.model:loaded_as_fp32")
-    with pytest.raises(ReferenceFailed, match="parameters are float32 where bfloat16 was asked for"):
+    with pytest.raises(ReferenceFailed, match="parameters are float32 where bfloat16 was asked for") as failed:
         another._until(("load", "wide"))
+    assert failed.value.party == STOCK
+
+
+def test_a_token_short_is_of_the_stack_that_returned_it(another):
+    another.have("fp32", "fp32", fault_after="suites.meta.faults.generate:one_token_short")
+    another._submit("short", "greedy", name="fp32", runs=another.runs[:1], new_tokens=3)
+    with pytest.raises(ReferenceFailed, match=r"new tokens of shape \[1, 2\], not \[1, 3\]") as failed:
+        another._until("short")
+    assert failed.value.party == STOCK
 
 
 def test_what_needs_more_positions_than_there_are_fails_loudly(reference):
@@ -59,7 +69,7 @@ def test_what_needs_more_positions_than_there_are_fails_loudly(reference):
         reference._until("too long")
 
 
-def test_what_fp32_is_held_against_comes_by_the_candidates_road(reference):
+def test_the_logits_that_fp32_is_held_against_come_by_the_candidates_road_in_fp64(reference):
     seen = reference.reference_logits("fp32")
     assert seen.logits.dtype == np.float64
     assert not np.array_equal(seen.logits, seen.logits.astype(np.float32)), "generate() rounded them"

@@ -94,16 +94,18 @@ def make(clone, *words, timeout=60):
     return done.stdout
 
 
-@pytest.mark.parametrize("environment", [".venv", ".venv-xpu"])
-def test_make_installs_into_a_path_with_spaces(spaced, environment):
+@pytest.mark.parametrize(("environment", "installed"), [
+    (".venv", [".venv", ".venv"]), (".venv-xpu", [".venv-xpu", ".venv-xpu"]), (".venv-4.48", [".venv", ".venv-4.48"]),
+])  # fmt: skip
+def test_make_installs_into_a_path_with_spaces(spaced, environment, installed):
     recipe = subprocess.run(
         ["make", "--dry-run", "--always-make", environment, f"PYTHON={spaced}/python"],
         cwd=spaced, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    words = [shlex.split(line) for line in recipe.splitlines() if line]
-    assert [f"{spaced}/python", "-m", "venv", environment] in words
+    words = [shlex.split(line) for line in recipe.replace("\\\n", "").splitlines() if line]
+    assert [f"{spaced}/python", "-m", "venv", installed[0]] in words
     settings = [row[0] for row in words if row[0].startswith("VIRTUAL_ENV=")]
-    assert settings == [f"VIRTUAL_ENV={spaced}/{environment}"] * 2
+    assert settings == [f"VIRTUAL_ENV={spaced}/{folder}" for folder in installed]
 
 
 def test_pytest_collects_in_a_path_with_spaces(plugin, spaced, tmp_path):

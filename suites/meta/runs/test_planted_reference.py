@@ -54,6 +54,7 @@ def test_a_penalty_of_the_checkpoint_hides_no_fault(run):
 def test_a_stock_model_of_another_type_is_named(run):
     assert run.verdict(generation(WIDE)) == "FAIL"
     assert "its parameters are float32 where bfloat16 was asked for" in run.tests[generation(WIDE)][2]
+    assert run.property(generation(WIDE), "party") == "stock stack"
 
 
 @pytest.mark.parametrize("cell", [SWITCH[0], pytest.param(SWITCH[1], marks=needs_bf16)])

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from fixtures.contract.suites import questions
 from suites.meta.harness.arithmetic import HAS_BF16
 from suites.meta.harness.forked import fork_suite
 from suites.meta.harness.inner import ROOT, nodes, run_suite
@@ -12,7 +13,7 @@ from suites.meta.runs.test_cli import refused
 
 RELEASE = "4.48.3"
 PYTHON = ".venv-4.48/bin/python"  # as the documentation has it, from the project's root
-SUITES = ("generation", "dispatch", "latency", "quantization", "distributed", "accuracy")
+SUITES = ("generation", "generate", "dispatch", "latency", "quantization", "distributed", "accuracy")
 FLOAT = "bf16" if HAS_BF16 else "fp32"
 ONE, INT4, GROUP = (f"llama-2-7b-{kind}" for kind in (f"{FLOAT}-cpu-single", "int4-cpu-single", "bf16-cpu-autotp"))
 TRAINED = f"smollm2-135m-{FLOAT}-cpu-single"
@@ -21,6 +22,7 @@ TRAINED = f"smollm2-135m-{FLOAT}-cpu-single"
 NOT_COMPARED = ("INCOMPARABLE", "NO_BASELINE")
 WANTED = {
     ("generation", "generation", ONE): ("PASS",),
+    ("generate", "generate", ONE): ("WAIVED",),
     ("dispatch", "dispatch", ONE): NOT_COMPARED,
     ("latency", "latency", ONE): ("PASS",),
     ("int4_reload", "quantization", INT4): ("WAIVED",),
@@ -49,6 +51,12 @@ def run(specified, tmp_path_factory):
     tests = [node for suite, file, cell in possible() for node in nodes(suite, [cell], file)]
     tests += nodes("generation", [TOO_NEW])
     return run_suite(tmp_path_factory.mktemp("specified"), specified, f"--limit={DOCUMENTS}", "-rA", *tests)
+
+
+def test_no_suite_is_left_out():
+    """That of --against compares both releases in a test of its own."""
+    files = {question.file.removeprefix("suites/test_").removesuffix(".py") for question in questions().values()}
+    assert {*SUITES} == {file for _, file, _ in WANTED} == files - {"against"}
 
 
 def test_one_cell_of_each_suite_has_the_same_verdict(run):

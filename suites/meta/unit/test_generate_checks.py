@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.checks import generate
 from fixtures.checks.tolerances import tolerances
+from fixtures.io.parties import CHECKPOINT, SUITE
 from fixtures.measure.generate import ends_of, first_calls, later_calls, padded_prompts
 from fixtures.measure.parameters import parameters
 
@@ -58,6 +59,7 @@ def sound():
             pad=PAD,
             ends=ENDS,
             errors={},
+            trained=False,
             repeated=repeated,
         ),
         **dict(groups={"logits": [0, 1, 2, 3], "static_cache": []}, reference_logits=noise),
@@ -203,6 +205,13 @@ def test_a_planted_fault_fails_the_check_that_it_is_for(plant, checks, said):
     assert any(said in line.measured for line in lines(measured).values()), lines(measured)
 
 
+@pytest.mark.parametrize(("trained", "party"), [(True, CHECKPOINT), (False, SUITE)])
+def test_a_text_that_comes_back_otherwise_is_of_whoever_brought_the_tokenizer(trained, party):
+    measured = sound()
+    measured.text, measured.trained = "a clock struck", trained
+    assert lines(measured)["text"].party == party
+
+
 @pytest.mark.parametrize("call", [*ENDS, "sampled", "padded_beams"])
 def test_a_call_that_raises_fails_its_check_and_no_other(call):
     measured = sound()
@@ -233,6 +242,17 @@ def test_a_worker_that_was_lost_before_the_calls_leaves_one_line():
     measured = sound()
     measured.returned, measured.repeated, measured.error = {}, None, RuntimeError("planted")
     assert set(lines(measured)) == {"runs"}
+
+
+def test_a_worker_that_was_lost_among_the_calls_keeps_the_lines_of_those_before():
+    """Where the reference answers first, there is noise to hold them against."""
+    measured = sound()
+    measured.repeated, measured.text, measured.best_logprob, measured.error = None, None, None, RuntimeError("planted")
+    measured.returned = {
+        call: found for call, found in measured.returned.items() if call.startswith(("batch", "alone"))
+    }
+    assert set(lines(measured)) == {"shape", "new_tokens", "rows", "runs"}
+    assert red(measured) == {"runs"}
 
 
 @pytest.mark.parametrize(("ends", "expected", "lengths"), [

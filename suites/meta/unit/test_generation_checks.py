@@ -58,6 +58,11 @@ def test_one_bad_prompt_does_not_hide_in_the_mean():
     assert "worst prompt" in line.measured
 
 
+def test_one_prompt_has_no_spread():
+    [line] = logits.conformance("long_context", np.array([2.0]), {"conformance": 3.0, "single": 5.0, "least": 0.3})
+    assert line.measured == "2 of stock's error over 1 prompt"
+
+
 def test_not_a_number_never_holds():
     broken = STOCK.copy()
     broken[0, 0, 0] = np.nan

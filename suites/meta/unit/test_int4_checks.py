@@ -10,6 +10,7 @@ import pytest
 from fixtures.checks import int4
 from fixtures.checks.proof import quantised
 from fixtures.checks.tolerances import tolerances
+from fixtures.io.parties import SUITE
 from fixtures.weights.inspection import CheckpointError, check_quantised
 from fixtures.weights.int4_format import SCHEMES, read_checkpoint, round_to_nearest, write_gptq
 from fixtures.weights.reading import Tensors
@@ -194,12 +195,12 @@ def test_a_native_way_has_to_cover_the_model_and_mean_it(more, verdict):
 
 
 def test_what_was_never_measured_is_no_pass():
+    """And it is no stack that failed to: nothing raised."""
     nothing = types.SimpleNamespace(folder=None, error=None)
-    assert [line.verdict for line in int4.check_saved(nothing, {}, tolerances())] == ["FAIL"]
-    assert [line.verdict for line in int4.check_reloaded(types.SimpleNamespace(saved=nothing), {}, tolerances())] == [
-        "FAIL"
-    ]
-    assert [line.verdict for line in int4.check_native([], tolerances())] == ["FAIL"]
+    saved = int4.check_saved(nothing, {}, tolerances())
+    reloaded = int4.check_reloaded(types.SimpleNamespace(saved=nothing), {}, tolerances())
+    for lines in (saved, reloaded, int4.check_native([], tolerances())):
+        assert [(line.verdict, line.party) for line in lines] == [("FAIL", SUITE)]
 
 
 def test_a_pickle_in_the_saved_folder_fails():

@@ -203,6 +203,15 @@ def test_weights_that_there_are_none_of_end_a_cell_before_its_reference_is_loade
     assert not runtime.references
 
 
+@pytest.mark.parametrize("suite", ["latency", "against"])
+def test_a_grid_past_a_models_positions_is_no_fault_of_anybody(suite):
+    runtime, cell = Runtime(Settings(weights="synthetic")), CELLS["llama-2-7b-fp16-cuda-single"]
+    with pytest.raises(Unsupported, match="input=4000 and output=128 need 4127 positions, and llama-2-7b has 4096"):
+        runtime.place(cell, suite, Grid(1, 1, 4000, 128, 1, 1))
+    runtime.place(cell, suite, Grid(1, 1, 3969, 128, 1, 1))
+    runtime.place(cell, "generation", Grid(1, 1, 4000, 128, 1, 1))
+
+
 def test_every_suite_has_a_row():
     assert {*numbers()["suites"]} == {*questions()}
 

@@ -63,6 +63,22 @@ def test_an_exception_is_whose_code_raised_it(call, party):
     assert origin.party_of(raised(call)) == party
 
 
+def test_what_the_suite_sees_of_a_stack_is_that_stacks(monkeypatch):
+    monkeypatch.setattr(origin, "OWN", origin.Path(__file__).parent)  # as if this file were the suite's code
+
+    def short():
+        raise origin.StackError("generate() returned new tokens of shape [1, 2], not [1, 3]")
+
+    assert origin.party_of(raised(short)) == ""
+    assert origin.party_of(raised(lambda: [][0])) == SUITE
+
+
+def test_a_device_that_cannot_add_is_the_machines():
+    from fixtures.engine.throughput import WrongSum
+
+    assert origin.party_of(WrongSum("the device adds 1024 times 1 and 1 up to 0")) == MACHINE
+
+
 def test_an_error_of_a_device_is_not_the_code_that_hears_it(monkeypatch):
     monkeypatch.setattr(origin, "OWN", origin.Path(__file__).parent)  # as if this file were the suite's code
 

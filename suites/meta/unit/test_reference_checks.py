@@ -150,6 +150,19 @@ def test_no_miniature_hides_what_lies_past_an_edge(model):
     assert all(span.length + span.new_tokens <= small.positions for span in spans(small))
 
 
+@pytest.mark.parametrize(("scaling", "switch"), [
+    ({"type": "longrope"}, 4096), ({"rope_type": "longrope"}, 4096), ({"type": "su"}, 4096),
+    ({"rope_type": "llama3"}, None), (None, None),
+])  # fmt: skip
+def test_worker_and_row_read_one_switch(scaling, switch):
+    from fixtures.engine.measure import rope_switch as of_model
+
+    config = types.SimpleNamespace(rope_scaling=scaling, original_max_position_embeddings=4096)
+    assert of_model(types.SimpleNamespace(config=config)) == switch
+    geometry = types.SimpleNamespace(rope_scaling_dict=lambda: scaling, original_positions=4096)
+    assert rope_switch(geometry) == switch
+
+
 def test_each_prompt_alone_keeps_its_place_and_its_cache():
     runs = [{"cache": "static", "prompts": [[1], [2, 3]]}, {"cache": "dynamic", "prompts": [[4]]}]
     assert [(run["cache"], *run["prompts"]) for run in alone(runs)] == [

@@ -2,8 +2,11 @@
 
 import dataclasses
 import datetime
+import fnmatch
 import math
+import re
 import signal
+import tomllib
 
 import pytest
 
@@ -20,6 +23,7 @@ from fixtures.worker.termination import RecipeError, WorkerEnded, classify
 from suites.meta.harness.inner import ROOT
 from suites.meta.unit.test_generation_checks import waiver
 
+WAIVERS = ROOT / "baselines/waivers.toml"
 TODAY = datetime.date(2026, 12, 1)
 
 
@@ -88,7 +92,19 @@ def test_a_waived_exception_is_that_one_and_no_crash(line, raises, verdict):
 
 @pytest.fixture(scope="module")
 def shipped():
-    return load_waivers(ROOT / "baselines/waivers.toml", checks=checks_of())
+    return load_waivers(WAIVERS, checks=checks_of())
+
+
+def test_the_documents_have_the_unit_of_every_ceiling():
+    text = (ROOT / "docs/checks.md").read_text().partition("## Values and ceilings")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    known = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    waived = {check for found in tomllib.loads(WAIVERS.read_text())["waivers"] for check in _listed(found["check"])}
+    assert sorted(name for name in waived if not any(fnmatch.fnmatch(name, rule) for rule in known)) == []
+
+
+def _listed(found):
+    return [found] if isinstance(found, str) else found
 
 
 # (suite, cell, check, its value, the verdict). Of the first two a head of one layer was zeroed.
