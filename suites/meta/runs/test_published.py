@@ -27,6 +27,13 @@ VERDICTS = {
     "llama-2-exported-by-gptq": ("FAIL", {"usable"}),
     "llama-2-tuned-elsewhere": ("FAIL", {"usable"}),
 }
+
+
+def whose(checks):
+    """Who is at fault where these checks fail; None where none does."""
+    return None if not checks else "checkpoint" if "usable" in checks else "optimised stack"
+
+
 SENTENCES = {
     "llama-2-with-added-tokens": "has '<|slot_",
     "llama-2-exported-by-gptq": "has a quantization_config of quant_method = 'gptq' where llama-2-exported-by-gptq has",
@@ -76,6 +83,7 @@ def test_a_checkpoint_gets_its_verdict_in_five_minutes(brought, tmp_path, name):
     assert {check.removesuffix("_tokens") for check, _ in lines} == checks, run.output
     assert run.verdict(generation(cell)) == (verdict if checks else "PASS"), run.output
     assert SENTENCES.get(name, "") in run.tests[generation(cell)][2]
+    assert run.property(generation(cell), "party") == whose(checks)
     assert seconds < LONGEST
 
 
