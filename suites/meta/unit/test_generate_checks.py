@@ -52,7 +52,7 @@ def sound():
     noise = types.SimpleNamespace(stock=SCORES + 1e-3, against=SCORES)
     return types.SimpleNamespace(
         **dict(
-            cell=types.SimpleNamespace(precision="bf16"),
+            cell=types.SimpleNamespace(precision="bf16", platform=types.SimpleNamespace(device_type="cpu")),
             proofs=[],
             error=None,
             parameters=TABLE,
@@ -297,3 +297,11 @@ def test_the_calls_are_those_of_the_parameters():
     assert later["sampled"]["options"]["temperature"] == TABLE["sampling"]["temperature"]
     assert (later["no_pad"]["pad"], later["negative_pad"]["pad"], "pad" in later["eos"]) == (None, -1, False)
     assert [len(prompt) for prompt in padded_prompts(ids, TABLE["beams"])] == [48, 20, 33] * 3
+
+
+@pytest.mark.parametrize(("kind", "verdict"), [("cpu", "FAIL"), ("cuda", "PASS")])
+def test_libraries_beside_an_accelerator_may_keep_more_for_a_new_length(kind, verdict):
+    measured = sound()
+    measured.cell.platform.device_type = kind
+    measured.repeated["first"]["host"] = 3 * 2**20 * len(TABLE["repeated"]["lengths"])
+    assert lines(measured)["first_lengths"].verdict == verdict
