@@ -49,10 +49,14 @@ def sound():
     beams = RNG.integers(1, VOCABULARY, (9, 8))
     found["padded_beams"] = returned(np.tile(PROMPTS[:1], (9, 1)), beams)
     repeated = {"counted": "malloc", **{name: dict(NOTHING) for name in ("calls", "first", "again")}}
-    noise = types.SimpleNamespace(stock=SCORES + 1e-3, against=SCORES)
+    noise = types.SimpleNamespace(stock=SCORES + 3e-3, against=SCORES, fp32=SCORES, third=None)
     return types.SimpleNamespace(
         **dict(
-            cell=types.SimpleNamespace(precision="bf16", platform=types.SimpleNamespace(device_type="cpu")),
+            cell=types.SimpleNamespace(
+                precision="bf16",
+                platform=types.SimpleNamespace(device_type="cpu"),
+                model=types.SimpleNamespace(family="llama2"),
+            ),
             proofs=[],
             error=None,
             parameters=TABLE,
@@ -229,6 +233,15 @@ def test_a_tie_within_the_noise_is_no_failure():
     new(measured, "alone 1")[0, 2:] = 5
     assert not red(measured)
     assert "in 1 rows the first difference may be noise" in lines(measured)["rows"].measured
+
+
+@pytest.mark.parametrize("stock", [SCORES + 50.0, np.full_like(SCORES, np.nan), SCORES], ids=["far", "nan", "same"])
+def test_beams_of_a_broken_reference_are_no_measure(stock):
+    measured = sound()
+    measured.reference_logits.stock = stock
+    line = lines(measured)["padded_beams"]
+    assert line.verdict == "INCONCLUSIVE"
+    assert "the reference is at fault" in line.measured
 
 
 def test_all_rows_undecided_is_inconclusive():
