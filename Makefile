@@ -13,6 +13,8 @@ FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
 # Tests whose ranks a launcher starts; they import the stack anew, a minute of CPU time in all.
 LAUNCHED := mpirun or torchrun or tp_deepspeed
 LOCKING := --extra dev --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28
+# Families whose sharded cells `make test` runs: rotary positions, and ALiBi.
+SHARDED := llama2 or bloom
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED))" --benchmark-compare
 # test_against needs another stack (--against=PYTHON).
@@ -27,16 +29,18 @@ OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
 qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
-# Of each family's representative INT4 and that float precision, and one family under launchers. The suite's own tests
-# share two processes, a file in one of them; cells are timed and run one at a time.
+# Of each family's representative INT4 and that float precision; sharded, one of each kind of positions; under launchers,
+# one. The suite's own tests share two processes, a file in one of them; cells are timed and run one at a time.
 test: .venv .venv-4.48 lint
-	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) or llama-2-7b" $(SUITES)
+	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
+		-k "not ($(LAUNCHED)) or llama-2-7b" $(SUITES)
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile suites/meta
 
 # What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted
 # fault, and whole runs that are killed, resumed, disturbed and compared.
 nightly: .venv .venv-4.48
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
+	.venv/bin/python -m pytest -m "representative and autotp and not ($(SHARDED))" -k "not ($(LAUNCHED))" $(SUITES)
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 
