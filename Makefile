@@ -40,7 +40,8 @@ test: .venv .venv-4.48 lint
 # fault, and whole runs that are killed, resumed, disturbed and compared.
 nightly: .venv .venv-4.48
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
-	.venv/bin/python -m pytest -m "representative and autotp and not ($(SHARDED))" -k "not ($(LAUNCHED))" $(SUITES)
+	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and autotp and not ($(SHARDED))" \
+		-k "not ($(LAUNCHED))" $(SUITES)
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 
