@@ -186,6 +186,17 @@ def test_what_is_accepted_lets_identical_code_pass():
         assert sound == (refusal(lines) is None)
 
 
+@pytest.mark.parametrize(("mode", "count"), [("single", 12), ("autotp", 6)])
+def test_sessions_are_held_against_the_replicates_of_a_later_set(mode, count, monkeypatch):
+    planned = []
+    monkeypatch.setattr(policy, "half_width", lambda sets, seen, replicates: planned.append(replicates) or 0.0)
+    of_ranks = measured()
+    of_ranks.cell = a_cell(mode=mode)
+    paired, _ = timing([replicates(rise) for rise in (0.01, 0.02, 0.03)], updating=True, count=12)
+    paired(of_ranks, ACCEPTED)
+    assert {*planned} == {count}
+
+
 def test_a_ratio_without_its_spread_compares_with_nothing():
     before = Accepted(ACCEPTED.values, True, spreads={"paired_decode": None})
     paired, left = timing([replicates(SLOWEST)])
