@@ -59,7 +59,7 @@ def test_a_check_beyond_its_ceiling_names_the_waiver_and_both_numbers():
 def test_a_ceiling_over_a_line_without_a_number_is_reported_as_that():
     [line] = settle([Line("placed", "NOT_OPTIMISED", "weights on cpu")], lambda check: waiver()).lines
     assert line.verdict == "NOT_OPTIMISED"
-    assert "waiver known has at_most = 10, and placed gives no number" in line.measured
+    assert "waiver known of ipex-cpu excuses at most 10, and this failure has no number" in line.measured
 
 
 def test_one_check_beyond_the_ceiling_fails_beside_one_below():
@@ -85,6 +85,18 @@ SEGFAULT = error_line(WorkerEnded(classify(int(signal.SIGSEGV), 0)))
 def test_a_waived_exception_is_that_one_and_no_crash(line, raises, verdict):
     known = waiver("runs", at_most=1.0, raises=raises)
     assert settle([line], {"runs": known}.get, (known,)).verdict == verdict
+
+
+@pytest.mark.parametrize(("raises", "of_the_exception", "of_the_number"), [
+    ("index_copy_(): Source/destination", "WAIVED", "FAIL"),
+    ("the size of tensor a", "FAIL", "FAIL"),
+    ("", "FAIL", "WAIVED"),
+])  # fmt: skip
+def test_a_waiver_excuses_an_exception_or_a_number_whatever_the_check(raises, of_the_exception, of_the_number):
+    known = waiver("awq", at_most=1.0, raises=raises)
+    number = Line("awq", "FAIL", "0.9 of the rounding", "0.6", value=0.9)
+    for line, verdict in ((dataclasses.replace(RAISED, check="awq"), of_the_exception), (number, of_the_number)):
+        assert settle([line], {"awq": known}.get, (known,)).verdict == verdict
 
 
 # -- the shipped waivers ----
