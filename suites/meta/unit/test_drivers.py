@@ -123,3 +123,8 @@ def test_devices_are_asked_by_their_properties(tmp_path):
     command = [sys.executable, "-c", worker_devices.NAME_DEVICES, "xpu"]
     answer = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout.removeprefix("device "))["memory"] == 2**34
+
+
+@pytest.mark.parametrize("cell", load_matrix().cells(["max1550"])[:1], ids=lambda cell: cell.id)
+def test_a_cell_that_is_only_a_parameter_asks_for_no_device(cell, request):
+    assert collection.cell_of(request.node) is None
