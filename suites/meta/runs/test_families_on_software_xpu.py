@@ -31,7 +31,7 @@ CELLS = [cell for cell in MATRIX.cells([*PLATFORMS]) if cell.model.representativ
 TODAY = datetime.date.today()
 
 
-def tests_of(cell):
+def gated_suites_of(cell):
     """(suite, cell id) of a cell that a qualification consists of, where its weights are not trained ones."""
     gated = (question for question in questions().values() if question.gate)
     return [(question.suite, cell.id) for question in gated if question.applies_to(cell, lambda _: False)]
@@ -56,7 +56,7 @@ def predicted(suite, cell, cards, weights="miniature"):
 def test_every_suite_of_a_family_ends_as_predicted(tmp_path, cell):
     card, held = PLATFORMS[cell.platform.name]
     cards = (card,) * placement.world(cell)
-    tests = {(suite, id): predicted(suite, cell, len(cards)) for suite, id in tests_of(cell)}
+    tests = {(suite, id): predicted(suite, cell, len(cards)) for suite, id in gated_suites_of(cell)}
     assert "UNSUPPORTED" not in tests.values()
     run, _ = run_on(tmp_path, tests, cards=cards, memory=held, platform=cell.platform.name, timeout=1800)
     assert verdicts(run, tests) == tests, run.output
@@ -72,7 +72,7 @@ def test_twelve_gibibytes_have_no_room_for_a_timing_or_synthetic_int4_of_the_mod
     """Nothing is loaded: both reasons are known before."""
     cells = [cell for cell in CELLS if cell.platform.name == "b580"]
     tests = {("latency", cell.id): "UNSUPPORTED" for cell in cells if cell.precision == "fp16"}
-    tests |= {test: "UNSUPPORTED" for cell in cells if cell.precision == "int4" for test in tests_of(cell)}
+    tests |= {test: "UNSUPPORTED" for cell in cells if cell.precision == "int4" for test in gated_suites_of(cell)}
     by_id = {cell.id: cell for cell in cells}
     assert {test: predicted(test[0], by_id[test[1]], 1, "synthetic") for test in tests} == tests
     machine = {"cards": (B580,), "memory": 12 * GIB, "platform": "b580"}
