@@ -95,6 +95,6 @@ class Page:
         return [url for url in sent if not url.startswith(("file:", "about:", "data:"))]
 
     def complaints(self):
-        """What the console was told."""
-        told = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
-        return [event for event in self.events if event.get("method") in told]
+        """What the console has."""
+        logged = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+        return [event for event in self.events if event.get("method") in logged]
