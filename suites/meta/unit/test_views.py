@@ -1,0 +1,267 @@
+"""Views of a run: page, changes between two runs, validated models, and what CI systems read."""
+
+import base64
+import gzip
+import http.server
+import json
+import re
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from fixtures.checks.verdicts import VERDICTS
+from fixtures.matrix import load_matrix
+from fixtures.plugin import views
+from fixtures.report import changes, ci, page
+from fixtures.report.validated import SIGNS, validated
+from fixtures.report.view import view_of
+from suites.meta.harness.journals import TIMES, every_verdict, line, of_platforms, record, write
+
+MATRIX = load_matrix()
+ONE = "llama-2-7b-fp16-max1550-single"
+PUBLISHED = ["max1550", "max1100", "core-ultra", "b580"]
+
+
+def view(tmp_path, records, before=None, **more):
+    then = write(tmp_path / "before.jsonl", before) if before else None
+    return view_of(write(tmp_path / "now.jsonl", records, **more), MATRIX, (), then)
+
+
+def evidence_of(html):
+    packed = re.search(r'id="packed">([^<]*)<', html)[1]
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+# -- the page ----
+
+
+def test_every_verdict_stands_on_the_page_in_words(tmp_path):
+    html = page.render(view(tmp_path, every_verdict()))
+    for verdict in VERDICTS:
+        assert f">{verdict.replace('_', ' ')}<" in html
+
+
+def test_a_page_asks_the_network_for_nothing(tmp_path):
+    html = page.render(view(tmp_path, every_verdict()))
+    assert not re.search(r"""(?:src|href)=["'](?!#)|@import|url\(|https?://""", html)
+
+
+def test_a_cell_has_its_evidence(tmp_path):
+    latency = record("latency", ONE, lines=[line(check="decode", measured="2.1 ms a token")])
+    html = page.render(view(tmp_path, [record("generation", ONE, "FAIL"), latency]))
+    found = evidence_of(html)[ONE]
+    for words in (
+        "0.9 of stock&#39;s error",
+        "2.1 ms a token",
+        "72 percent of what is allowed",
+        "2 ms ± 0.1",
+        "pytest",
+    ):
+        assert words in found
+
+
+def test_what_a_worker_says_is_text_and_never_markup(tmp_path):
+    html = page.render(
+        view(tmp_path, [record("generation", ONE, "FAIL", lines=[line("FAIL", measured="<script>x</script>")])])
+    )
+    assert "<script>x" not in html + evidence_of(html)[ONE]
+
+
+def test_the_same_journal_gives_the_same_bytes(tmp_path):
+    assert page.render(view(tmp_path, every_verdict())) == page.render(view(tmp_path / "again", every_verdict()))
+
+
+def test_a_thousand_cells_stay_below_three_megabytes(tmp_path):
+    cells = MATRIX.all_cells()
+    suites = ("generation", "generate", "dispatch", "latency")
+    records = [
+        record(suite, cell.id, lines=[line(check=f"check{n}") for n in range(16)]) for cell in cells for suite in suites
+    ]
+    html = page.render(view(tmp_path, records))
+    assert len(html.encode()) * max(1, 1000 / len(cells)) < 3e6
+
+
+# -- changes ----
+
+
+def kinds(before, now):
+    first, second = ({r["nodeid"]: r for r in records} for records in (before, now))
+    wrap = {id: changes.Test(r, {c.id: c for c in MATRIX.all_cells()}.get(r["cell"])) for id, r in first.items()}
+    found = changes.changes(wrap, {id: changes.Test(r, None) for id, r in second.items()})
+    return {kind: len(group) for kind, group in found.items()}
+
+
+SLOW = {**TIMES, "fastest": [0.06, None, "s"], "ratio_to_stock": [1.0, None, "1"]}
+BUSY = {**TIMES, "fastest": [0.06, None, "s"]}  # the stock model was as slow
+HOST = "llama-2-7b-bf16-cpu-single"
+
+
+@pytest.mark.parametrize(("before", "now", "found"), [
+    (record("generation", ONE), record("generation", ONE), {}),
+    (record("generation", ONE), record("generation", ONE, "FAIL"), {"new failure": 1}),
+    (record("generation", ONE, "FAIL"), record("generation", ONE, "CRASHED"), {"still failing": 1}),
+    (record("generation", ONE, "FAIL"), record("generation", ONE), {"fixed": 1}),
+    (record("generation", ONE), record("generation", ONE, "WAIVED"), {"newly waived": 1}),
+    (record("generation", ONE), record("generation", ONE, "NO_BASELINE"), {"not compared": 1}),
+    (record("generation", ONE), record("generate", ONE), {"lost": 1, "new": 1}),
+    (record("latency", HOST), record("latency", HOST, metrics=SLOW), {"slower": 1}),
+    (record("latency", HOST), record("latency", HOST, metrics=SLOW, lines=[line()]), {"perhaps slower": 1}),
+    (record("latency", HOST), record("latency", HOST, metrics=BUSY), {}),
+    (record("latency", HOST, metrics=SLOW), record("latency", HOST), {"faster": 1}),
+    (record("latency", HOST, metrics={"count_graphs": [0, None, "1"]}),
+     record("latency", HOST, metrics={"count_graphs": [3, None, "1"]}), {"counts": 1}),
+    (record("generation", ONE, metrics={"noise_ratio": [1.0, 0.02, ""]}),
+     record("generation", ONE, metrics={"noise_ratio": [1.2, 0.02, ""]}), {"moved": 1}),
+    (record("generation", ONE, metrics={"noise_ratio": [1.0, 0.1, ""]}),
+     record("generation", ONE, metrics={"noise_ratio": [1.2, 0.1, ""]}), {}),
+])  # fmt: skip
+def test_changes_between_two_runs_have_their_kind(before, now, found):
+    assert kinds([before], [now]) == found
+
+
+@pytest.mark.parametrize(("now", "status", "words"), [
+    ([record("generation", ONE)], 0, "1 tests are as they were"),
+    ([record("generation", ONE, "FAIL")], 1, f"test_generation[{ONE}]: PASS to FAIL"),
+    ([record("generate", ONE)], 2, "has no test in common with"),
+])  # fmt: skip
+def test_a_scheduler_can_act_on_the_status(tmp_path, capsys, now, status, words):
+    before = write(tmp_path / "a.jsonl", [record("generation", ONE)])
+    assert changes.main([str(before), str(write(tmp_path / "b.jsonl", now))]) == status
+    assert words in "".join(capsys.readouterr())
+
+
+# -- the published table ----
+
+
+def claimed():
+    """The specification's ticks as fields of the table, footnotes included."""
+    for row in MATRIX.rows:
+        notes = dict(row.footnotes)
+        yield [
+            (f"✓ [^{notes[c.key]}]" if c.key in notes else "✓") if c.key in row.ticks else "" for c in MATRIX.columns
+        ]
+
+
+def fields(lines):
+    rows = [row.strip("|").split("|") for row in lines[2 : 2 + len(MATRIX.rows)]]
+    return [[field.strip() for field in row[2:]] for row in rows]
+
+
+def test_the_table_of_a_clean_run_is_that_of_the_claims(tmp_path):
+    assert fields(validated(MATRIX, view(tmp_path, of_platforms(PUBLISHED)).tests)) == [*claimed()]
+
+
+def test_one_failure_changes_its_fields_and_no_other(tmp_path):
+    records = [r if r["cell"] != ONE else record("generation", ONE, "FAIL") for r in of_platforms(PUBLISHED)]
+    found, clean = fields(validated(MATRIX, view(tmp_path, records).tests)), [*claimed()]
+    differ = {
+        (row, column)
+        for row, line in enumerate(found)
+        for column, field in enumerate(line)
+        if field != clean[row][column]
+    }
+    assert differ == {(0, 0), (0, 2)}  # of Llama 2: FP16, and the Max Series
+    assert found[0][0] == SIGNS["failed"][0]
+
+
+@pytest.mark.parametrize(("verdict", "sign"), [("WAIVED", "✓ʷ"), ("INCONCLUSIVE", "?"), ("UNSUPPORTED", "u")])
+def test_a_field_says_what_came_of_its_tests(tmp_path, verdict, sign):
+    records = [r if r["cell"] != ONE else record("generation", ONE, verdict) for r in of_platforms(PUBLISHED)]
+    assert fields(validated(MATRIX, view(tmp_path, records).tests))[0][0] == sign
+
+
+def test_what_was_not_run_is_no_tick(tmp_path):
+    assert fields(validated(MATRIX, view(tmp_path, of_platforms(["max1550"])).tests))[0][0] == "·"
+
+
+# -- CI ----
+
+
+def test_a_summary_has_failures_first_and_stays_below_its_limit(tmp_path):
+    records = [
+        record("generation", ONE, "FAIL", lines=[line("FAIL", measured="x" * 3 * 2**19)]),
+        record("generate", ONE),
+    ]
+    text = ci.summary(view(tmp_path, records))
+    assert "**1** FAIL" in text
+    assert len(text.encode()) <= 2**20
+    assert text.endswith("(cut: the journal has the rest)\n")
+
+
+def test_an_annotation_is_one_escaped_line(tmp_path):
+    failed = record("generation", ONE, "FAIL", lines=[line("FAIL", measured="50% off,\nthen: more")])
+    [text] = ci.annotations(view(tmp_path, [failed]))
+    assert text.startswith("::error file=suites/test_generation.py,title=FAIL generation ")
+    assert "50%25 off,%0Athen: more" in text
+    assert "\n" not in text
+
+
+def test_ctrf_counts_every_test(tmp_path):
+    results = json.loads(ci.ctrf(view(tmp_path, every_verdict(), expected=20)))["results"]
+    counts = results["summary"]
+    assert counts["tests"] == 20 == sum(counts[key] for key in ("passed", "failed", "skipped", "pending", "other"))
+    assert {test["status"] for test in results["tests"]} == {"passed", "failed", "skipped", "other"}
+
+
+def ended(path, **options):
+    """(run, config) as the plugin has them at the end of a run with this journal."""
+    names = ("report", "report_before", "markdown", "ctrf", "webhook")
+    config = SimpleNamespace(getoption=lambda name: options.get(name) if name in names else None)
+    run = SimpleNamespace(
+        records=SimpleNamespace(journal=SimpleNamespace(path=path)), totals=SimpleNamespace(verdicts=[1])
+    )
+    run.selection, run.waivers = SimpleNamespace(matrix=MATRIX), SimpleNamespace(all=())
+    return run, config
+
+
+def test_a_run_writes_what_it_was_asked_for(tmp_path):
+    journal, github = write(tmp_path / "j.jsonl", every_verdict()), tmp_path / "summary.md"
+    wanted = {"report": tmp_path / "page", "markdown": tmp_path / "t.md", "ctrf": tmp_path / "c.json"}
+    lines = [*views.write(*ended(journal, **wanted), {"GITHUB_STEP_SUMMARY": str(github), "GITHUB_ACTIONS": "true"})]
+    assert all(file.is_file() for file in (tmp_path / "page/index.html", wanted["markdown"], wanted["ctrf"]))
+    assert github.read_text().startswith("## Verdicts on a-machine")
+    assert any(text.startswith("::error") for text in lines)
+
+
+def test_a_folder_that_cannot_be_written_to_costs_the_view_alone(tmp_path):
+    (tmp_path / "page").write_text("a file")
+    lines = [*views.write(*ended(write(tmp_path / "j.jsonl", every_verdict()), report=tmp_path / "page"), {})]
+    said = "cannot be written (File exists); the journal has everything, name another place"
+    assert lines == [f"{tmp_path / 'page/index.html'}: {said}"]
+
+
+@pytest.fixture
+def listener():
+    """A server on loopback; what it was sent."""
+    sent = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port, sent
+    server.shutdown()
+
+
+def test_a_webhook_gets_counts_and_failures_and_its_secret_stays_unsaid(tmp_path, listener):
+    port, sent = listener
+    journal = write(tmp_path / "j.jsonl", [record("generation", ONE, "FAIL")])
+    lines = [*views.write(*ended(journal, webhook=f"http://127.0.0.1:{port}/hook?token=s3cret"), {})]
+    assert sent[0]["verdicts"] == {"FAIL": 1}
+    assert [failure["verdict"] for failure in sent[0]["failures"]] == ["FAIL"]
+    assert lines == ["posted to 127.0.0.1: 204"]
+
+
+def test_a_webhook_that_does_not_answer_fails_no_run(tmp_path):
+    journal = write(tmp_path / "j.jsonl", [record("generation", ONE)])
+    assert [*views.write(*ended(journal, webhook="http://127.0.0.1:9/s3cret"), {})] == [
+        "not posted to 127.0.0.1: URLError"
+    ]
