@@ -13,6 +13,7 @@ from fixtures.measure.parameters import parameters
 pytestmark = pytest.mark.cells(precision="int4", engine="ipex")
 
 
+@pytest.mark.cells(precision="int4", engine=["ipex", "torchao-int4"])
 def test_int4_run(cell, verdict, runtime):
     """Flow (a), quantise and run: every linear, the right integers, kernels that mean them, quality where trained."""
     verdict(check_run(measure_run(runtime, cell), parameters()["int4"], tolerances()))
