@@ -1,6 +1,7 @@
 # `make qualify` runs the main job, `make test` passes the tests; each makes .venv and installs the locked set first.
 # `make .venv-4.48` installs the same stack with transformers 4.48.3, which the specification names, beside .venv;
-# `make .venv-xpu` the stack of Intel GPUs. Needs Python 3.11, gcc and make.
+# `make .venv-xpu` the stack of Intel GPUs. `make .venv-stock` installs stock PyTorch for workers of the host and of NVIDIA
+# GPUs, `make .venv-stock-xpu` for those of Intel GPUs. Needs Python 3.11, gcc and make.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
@@ -12,7 +13,8 @@ XPU_INDEXES := --index https://download.pytorch.org/whl/xpu \
 FLOAT := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),bf16,fp32)
 # Tests whose ranks a launcher starts; they import the stack anew, a minute of CPU time in all.
 LAUNCHED := mpirun or torchrun or tp_deepspeed
-LOCKING := --extra dev --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28
+FOR_LINUX := --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28
+LOCKING := --extra dev $(FOR_LINUX)
 # Families whose sharded cells `make test` runs: rotary positions, and ALiBi.
 SHARDED := llama2 or bloom
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
@@ -23,8 +25,8 @@ SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py
 # This project's own distribution: one module, built by the locked setuptools.
 OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
 
-.PHONY: .venv .venv-4.48 .venv-xpu qualify test nightly lint lock lock-xpu results benchmarks fuzz fault-injection \
-	study-accuracy study-calm study-resume study-wall-clock clean
+.PHONY: .venv .venv-4.48 .venv-stock .venv-stock-xpu .venv-xpu qualify test nightly lint lock lock-xpu results benchmarks \
+	fuzz fault-injection study-accuracy study-calm study-resume study-wall-clock clean
 
 qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
@@ -115,12 +117,38 @@ BASE ?= .venv
 		--requirement .venv-4.48/other.lock
 	touch $@
 
+# Workers need nothing of pytest's side, so both environments hold the stack alone. PyPI's torch is built for CUDA, and
+# runs on a host too; nothing of it imports without NVIDIA's libraries. Compiling all of it to bytecode would take longer
+# than the install: what a worker imports is compiled when it is first imported.
+.venv-stock: .venv-stock/.installed
+
+.venv-stock/.installed: requirements-stock.lock .venv/.installed
+	rm -rf .venv-stock
+	.venv/bin/uv venv --quiet --python "$(PYTHON)" .venv-stock
+	VIRTUAL_ENV="$(CURDIR)/.venv-stock" .venv/bin/uv pip sync --quiet --require-hashes requirements-stock.lock
+	touch $@
+
+# The same but for torch and what it requires, which come from PyTorch's index for Intel GPUs, where hashes are not known.
+.venv-stock-xpu: .venv-stock-xpu/.installed
+
+.venv-stock-xpu/.installed: requirements-stock.lock .venv/.installed
+	rm -rf .venv-stock-xpu
+	.venv/bin/uv venv --quiet --python "$(PYTHON)" .venv-stock-xpu
+	awk '/^[^ #]/ { mine = !/^((torch|triton)==|(nvidia|cuda)-)/ } mine' $< > .venv-stock-xpu/other.lock
+	VIRTUAL_ENV="$(CURDIR)/.venv-stock-xpu" .venv/bin/uv pip install --quiet --no-deps --require-hashes \
+		--requirement .venv-stock-xpu/other.lock
+	VIRTUAL_ENV="$(CURDIR)/.venv-stock-xpu" .venv/bin/uv pip install --quiet \
+		--index https://download.pytorch.org/whl/xpu "$$(grep -o '^torch==[0-9.]*' $<)"
+	.venv-stock-xpu/bin/python -c "import torch; assert torch.__version__.endswith('+xpu'), torch.__version__"
+	touch $@
+
 # The second lock begins as the first, whose versions it keeps where they are possible.
 lock: .venv/.installed
 	.venv/bin/uv pip compile --quiet --extra host $(LOCKING) --output-file requirements.lock pyproject.toml
 	cp requirements.lock requirements-4.48.lock
 	.venv/bin/uv pip compile --quiet --extra host-4-48 $(LOCKING) --output-file requirements-4.48.lock \
 		pyproject.toml
+	.venv/bin/uv pip compile --quiet --group stock $(FOR_LINUX) --output-file requirements-stock.lock
 
 # Of another build of torch nothing here could run on an Intel GPU: the install fails where that is what came.
 .venv-xpu: .venv-xpu/.installed
@@ -140,4 +168,4 @@ lock-xpu: .venv/.installed
 		--output-file requirements-xpu.lock pyproject.toml
 
 clean:
-	rm -rf .venv .venv-4.48 .venv-xpu build results nc_workspace
+	rm -rf .venv .venv-4.48 .venv-stock .venv-stock-xpu .venv-xpu build results nc_workspace

@@ -1,7 +1,11 @@
 """Does the model still run the same operations by the same kernels?"""
 
+import pytest
+
 from fixtures.checks.dispatch import check_dispatch
 from fixtures.measure.dispatch import measure_dispatch
+
+pytestmark = pytest.mark.cells(engine=["ipex", "eager"])
 
 
 def test_dispatch(cell, verdict, runtime, accepted_traces, grid):

@@ -6,7 +6,7 @@ from fixtures.checks.generate import check_generate
 from fixtures.checks.tolerances import tolerances
 from fixtures.measure.generate import measure_generate
 
-pytestmark = pytest.mark.cells(mode="single")
+pytestmark = pytest.mark.cells(mode="single", engine=["ipex", "eager"])
 
 
 def test_generate(cell, verdict, runtime):

@@ -10,9 +10,10 @@ from fixtures.measure.int4_checkpoints import measure_checkpoints
 from fixtures.measure.int4_native import measure_native
 from fixtures.measure.parameters import parameters
 
-pytestmark = pytest.mark.cells(precision="int4")
+pytestmark = pytest.mark.cells(precision="int4", engine="ipex")
 
 
+@pytest.mark.cells(precision="int4", engine=["ipex", "torchao-int4"])
 def test_int4_run(cell, verdict, runtime):
     """Flow (a), quantise and run: every linear, the right integers, kernels that mean them, quality where trained."""
     verdict(check_run(measure_run(runtime, cell), parameters()["int4"], tolerances()))
@@ -28,13 +29,13 @@ def test_int4_reload(cell, verdict, runtime):
     verdict(check_reloaded(measure_reload(runtime, cell), parameters()["int4"], tolerances()))
 
 
-@pytest.mark.cells(precision="int4", platform="cpu")
+@pytest.mark.cells(precision="int4", platform="cpu", engine="ipex")
 def test_int4_native(cell, verdict, runtime):
     """IPEX's own INT4 path: lowp modes, group sizes, and a GPTQ-format checkpoint."""
     verdict(check_native(measure_native(runtime, cell), tolerances()))
 
 
-@pytest.mark.cells(precision="int4", device_type="xpu", representative=True)
+@pytest.mark.cells(precision="int4", device_type="xpu", representative=True, engine="ipex")
 def test_int4_checkpoints(cell, verdict, runtime):
     """Checkpoints of other tools, GPTQ and AWQ: every linear, and kernels that compute what the files mean."""
     verdict(check_checkpoints(measure_checkpoints(runtime, cell), tolerances()))

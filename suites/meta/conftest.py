@@ -34,7 +34,8 @@ def stock():
 def runtime(stock):
     """A Runtime of a module's own, whose stock workers `stock` forks."""
     runtime = Runtime(Settings())
-    runtime.processes.fork_servers[STOCK] = stock
+    key = runtime.settings.python, STOCK
+    runtime.processes.fork_servers[key] = stock
     yield runtime
-    del runtime.processes.fork_servers[STOCK]  # others still need it
+    del runtime.processes.fork_servers[key]  # others still need it
     runtime.close()

@@ -172,3 +172,29 @@ def foreign_method(folder):
 
 def config_missing(folder):
     (folder / "config.json").unlink()
+
+
+# -- in a model that torchao quantised: the tables of its first linear ----
+
+
+def _torchao_weight(model):
+    return next(module.weight for module in model.modules() if hasattr(getattr(module, "weight", None), "qdata"))
+
+
+def torchao_scale_doubled(model):
+    _torchao_weight(model).scale_and_zero[0, 0, 0] *= 2
+
+
+def torchao_zero_moved(model):
+    table = _torchao_weight(model).scale_and_zero
+    table[0, 0, 1] += table[0, 0, 0]
+
+
+def torchao_groups_swapped(model):
+    table = _torchao_weight(model).scale_and_zero
+    table[[0, 1]] = table[[1, 0]]
+
+
+def torchao_integers_swapped(model):
+    packed = _torchao_weight(model).qdata
+    packed[[0, 1]] = packed[[1, 0]]

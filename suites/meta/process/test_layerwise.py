@@ -52,7 +52,7 @@ def test_fp32_decodes_the_same_tokens_and_logits(reference):
 
 def test_beams_of_dequantised_weights_are_found_and_scored_alike(reference):
     request = {"prompts": reference.beam_prompts[:2], "new_tokens": 4, "beams": 4, "scored": True}
-    whole, layers = both(reference, "beams", "fp32", form={"dequantised": True}, **request)
+    whole, layers = both(reference, "beams", "fp32", form={"dequantised": "symmetric"}, **request)
     assert np.array_equal(whole["tokens"], layers["tokens"])
     assert largest_difference("logprob", whole, layers) < FP32
 

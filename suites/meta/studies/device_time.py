@@ -1,8 +1,8 @@
 """What the timing gate sees of a slowdown on an accelerator, beside rules that use wall time, from the same replicates.
 
-`python -m suites.meta.studies.device_time --cell llama-3.2-1b-fp16-cuda-single --pairs 60 --out DIR` measures pairs of
-fresh processes: the candidate is timed with every planted slowdown in turn, beside stock rounds of its own, in kernel
-time and by the wall clock. `--table DIR` prints the table of what was measured; it needs no accelerator.
+`python -m suites.meta.studies.device_time --cell llama-3.2-1b-fp16-cuda-single-eager --pairs 60 --out DIR` measures
+pairs of fresh processes: the candidate is timed with every planted slowdown in turn, beside stock rounds of its own, in
+kernel time and by the wall clock. `--table DIR` prints the table of what was measured; it needs no accelerator.
 """
 
 import argparse
@@ -141,7 +141,7 @@ def table(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cell", default="llama-3.2-1b-fp16-cuda-single")
+    parser.add_argument("--cell", default="llama-3.2-1b-fp16-cuda-single-eager")
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no pair after so many seconds")
     parser.add_argument("--out", type=Path, default=Path("results/device-time"))

@@ -64,7 +64,7 @@ def test_a_host_has_no_plan():
 
 
 @pytest.mark.parametrize(("cell", "memory", "layered", "in_turn", "layers"), [
-    ("llama-2-7b-fp16-cuda-single", H100, (), False, None),
+    ("llama-2-7b-fp16-cuda-single-eager", H100, (), False, None),
     ("llama-2-7b-fp16-max1550-single", MAX1550, (), False, None),
     ("llama-2-7b-fp16-max1100-single", MAX1100, ("fp32",), False, None),
     ("llama-2-7b-fp16-b580-single", B580, ("fp32", "fp16"), True, 22),
@@ -72,8 +72,8 @@ def test_a_host_has_no_plan():
     ("llama-2-7b-int4-max1550-single", MAX1550, ("oracle",), False, None),
     ("llama-2-7b-int4-max1100-single", MAX1100, ("oracle", "fp32"), False, None),
     ("llama-2-7b-int4-b580-single", B580, ("oracle", "fp32", "fp16"), True, None),
-    ("llama-2-13b-fp16-cuda-single", H100, ("fp32",), False, None),
-    ("llama-2-13b-fp32-cuda-single", H100, ("fp64", "fp32"), False, None),
+    ("llama-2-13b-fp16-cuda-single-eager", H100, ("fp32",), False, None),
+    ("llama-2-13b-fp32-cuda-single-eager", H100, ("fp64", "fp32"), False, None),
 ])  # fmt: skip
 def test_what_fits_decides_the_plan_of_a_generation(cell, memory, layered, in_turn, layers):
     found = planned(cell, memory)
@@ -93,16 +93,18 @@ def test_a_plan_needs_no_more_than_there_is(suite, memory):
 
 
 def test_what_does_not_fit_is_unsupported_by_both_numbers():
-    found = planned("llama-2-70b-fp16-cuda-single", H100, "latency")
+    found = planned("llama-2-70b-fp16-cuda-single-eager", H100, "latency")
     assert found.unsupported == "needs 282.8 GiB, has 80.0 GiB"
-    assert planned("llama-2-70b-fp16-cuda-single", H100, "accuracy").unsupported == "needs 151.7 GiB, has 80.0 GiB"
+    assert (
+        planned("llama-2-70b-fp16-cuda-single-eager", H100, "accuracy").unsupported == "needs 151.7 GiB, has 80.0 GiB"
+    )
 
 
 def test_the_verdict_says_which_plan_was_taken():
-    cell = CELLS["llama-2-70b-fp16-cuda-single"]
+    cell = CELLS["llama-2-70b-fp16-cuda-single-eager"]
     how = "45 of 80 layers, reference by layers, one after the other"
     assert planned(cell.id, H100).note(cell) == f"{how} (all at once needs 545.5 GiB, has 80.0 GiB)"
-    assert planned("llama-2-7b-fp16-cuda-single", H100).note(cell) == ""
+    assert planned("llama-2-7b-fp16-cuda-single-eager", H100).note(cell) == ""
 
 
 def test_the_number_that_does_not_fit_is_never_printed_as_the_smaller_one():
@@ -112,8 +114,8 @@ def test_the_number_that_does_not_fit_is_never_printed_as_the_smaller_one():
 def test_fewer_layers_only_where_the_question_is_about_layers():
     """Quantised and sharded checkpoints are whole ones; a score and a time belong to the whole model."""
     assert planned("llama-2-70b-fp16-max1550-autotp", MAX1550, "tp_answers", world=4).unsupported
-    assert planned("llama-2-70b-fp16-cuda-single", B580, "latency").unsupported
-    assert planned("llama-2-70b-fp16-cuda-single", B580, "dispatch").layers
+    assert planned("llama-2-70b-fp16-cuda-single-eager", B580, "latency").unsupported
+    assert planned("llama-2-70b-fp16-cuda-single-eager", B580, "dispatch").layers
     assert planned("llama-2-7b-int4-b580-single", 4 * GIB).unsupported
 
 
@@ -132,8 +134,8 @@ def test_a_miniature_always_fits():
 
 
 def test_a_suite_without_a_reference_asks_the_one_that_is_there_to_leave():
-    assert planned("llama-2-13b-fp16-cuda-single", H100, "dispatch").alone
-    assert not planned("llama-2-7b-fp16-cuda-single", H100, "dispatch").alone
+    assert planned("llama-2-13b-fp16-cuda-single-eager", H100, "dispatch").alone
+    assert not planned("llama-2-7b-fp16-cuda-single-eager", H100, "dispatch").alone
 
 
 def timed(cell, memory, before=GENERATION):
@@ -142,7 +144,7 @@ def timed(cell, memory, before=GENERATION):
 
 @pytest.mark.parametrize("cell", [
     "llama-2-7b-fp16-max1550-single", "mistral-7b-fp16-max1550-single", "gpt-j-6b-fp16-max1550-single",
-    "opt-6.7b-fp16-max1550-single", "phi-3-mini-128k-int4-max1100-single", "bloom-7b1-fp16-cuda-single",
+    "opt-6.7b-fp16-max1550-single", "phi-3-mini-128k-int4-max1100-single", "bloom-7b1-fp16-cuda-single-eager",
 ])  # fmt: skip
 def test_a_timing_counts_what_an_earlier_suite_left_of_the_reference(cell):
     """Both fit by themselves: the answers' three models at once, and the two that are timed. All four do not."""
@@ -154,17 +156,17 @@ def test_a_timing_counts_what_an_earlier_suite_left_of_the_reference(cell):
 
 
 def test_what_was_left_stays_where_it_fits():
-    assert timed("llama-2-7b-fp16-cuda-single", H100) == Plan()
+    assert timed("llama-2-7b-fp16-cuda-single-eager", H100) == Plan()
     assert timed("llama-2-7b-fp16-max1550-single", MAX1550 + 8 * GIB) == Plan()
 
 
 def test_what_was_left_is_all_models_of_the_reference_and_their_largest_work():
-    sizes = Sizes(CELLS["llama-2-7b-fp16-cuda-single"], LATENCY, before=GENERATION)
+    sizes = Sizes(CELLS["llama-2-7b-fp16-cuda-single-eager"], LATENCY, before=GENERATION)
     counted = required(sizes, "latency", Plan()) - required(sizes, "dispatch", Plan(alone=True))
     assert counted > 6 * 6_738_415_616  # fp32 and fp16
     assert counted == reference_needs(Sizes(sizes.cell, GENERATION + LATENCY), ("fp32", "fp16")).total
     # The model in fp64, of eight bytes a parameter, has left by then.
-    fp32 = Sizes(CELLS["llama-2-7b-fp32-cuda-single"], LATENCY, before=GENERATION)
+    fp32 = Sizes(CELLS["llama-2-7b-fp32-cuda-single-eager"], LATENCY, before=GENERATION)
     assert required(fp32, "latency", Plan()) < (4 + 4 + 8) * 6_738_415_616
 
 
@@ -205,7 +207,7 @@ def test_weights_that_there_are_none_of_end_a_cell_before_its_reference_is_loade
 
 @pytest.mark.parametrize("suite", ["latency", "against"])
 def test_a_grid_past_a_models_positions_is_no_fault_of_anybody(suite):
-    runtime, cell = Runtime(Settings(weights="synthetic")), CELLS["llama-2-7b-fp16-cuda-single"]
+    runtime, cell = Runtime(Settings(weights="synthetic")), CELLS["llama-2-7b-fp16-cuda-single-eager"]
     with pytest.raises(Unsupported, match="input=4000 and output=128 need 4127 positions, and llama-2-7b has 4096"):
         runtime.place(cell, suite, Grid(1, 1, 4000, 128, 1, 1))
     runtime.place(cell, suite, Grid(1, 1, 3969, 128, 1, 1))
@@ -217,7 +219,7 @@ def test_every_suite_has_a_row():
 
 
 def test_a_reference_by_layers_holds_less_than_one_loaded_whole():
-    sizes = Sizes(CELLS["llama-2-7b-fp16-cuda-single"], GENERATION)
+    sizes = Sizes(CELLS["llama-2-7b-fp16-cuda-single-eager"], GENERATION)
     whole = reference_needs(sizes, ("fp32", "fp16"))
     layered = reference_needs(sizes, ("fp32", "fp16"), ("fp32",), "drawn")
     assert whole.weights == 6 * 6_738_415_616

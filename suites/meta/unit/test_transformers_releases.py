@@ -9,36 +9,59 @@ import types
 
 import pytest
 
+from fixtures import transformers_api
 from fixtures.checks.verdicts import Line, with_origin
 from fixtures.compare.against import measure_against
-from fixtures.engine import transformers_api
 from fixtures.matrix import load_matrix
+from fixtures.matrix.config import plain_entries
 from fixtures.measure.int4 import same_configuration
 from fixtures.measure.settings import Unsupported
 from fixtures.plugin.collection import why_unsupported
 from fixtures.plugin.options import interpreter
 from fixtures.results import Baselines, Value, numerics_key
 from fixtures.results.accepted import AcceptedValues
-from fixtures.system.versions import misfit
+from fixtures.system.versions import generation_of, misfit, untested
+from fixtures.transformers_api import generation_4, generation_5
 from suites.meta.harness.inner import ROOT
 
 SPECIFIED, NEWEST = "4.48.3", "4.51.3"
+STOCK = ("5.17.0", "5.24.0")
 IPEX = {"intel-extension-for-pytorch": "2.8.0"}
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+LLAMA_3 = {"rope_type": "llama3", "factor": 32.0, "original_max_position_embeddings": 8192}
 
 
-@pytest.fixture(params=[SPECIFIED, NEWEST])
+@pytest.fixture(params=[SPECIFIED, NEWEST, *STOCK])
 def release(request, monkeypatch):
-    monkeypatch.setattr(transformers_api, "_HAS", transformers_api.features(request.param))
+    monkeypatch.setattr(generation_4, "_HAS", generation_4.features(request.param))
     return request.param
 
 
-def test_generate_gets_only_the_options_that_the_release_knows(release):
+@pytest.fixture
+def api(release):
+    """The module for a release that was tried."""
+    return {"generation_4": generation_4, "generation_5": generation_5}[generation_of(release)]
+
+
+def test_generate_gets_only_the_options_that_the_release_knows(api, release):
     more = {} if release == SPECIFIED else {"disable_compile": True}
-    assert transformers_api.static_cache() == {"cache_implementation": "static"} | more
+    assert api.static_cache() == {"cache_implementation": "static"} | more
 
 
-def test_the_projection_of_earlier_positions_is_spared_by_the_name_of_the_release(release):
+def test_the_type_of_parameters_is_given_by_the_name_of_the_release(api, release):
+    assert api.in_type("bf16") == {"dtype" if release in STOCK else "torch_dtype": "bf16"}
+
+
+def test_the_generations_have_the_same_functions():
+    def functions(module):
+        return {name for name, value in vars(module).items() if callable(value) and value.__module__ == module.__name__}
+
+    assert functions(generation_5) == functions(generation_4) - {"features", "has"}
+    assert all(f"\n{name}(" in transformers_api.__doc__ for name in functions(generation_5))
+
+
+def test_the_projection_of_earlier_positions_is_spared_by_the_name_of_the_release(api, release):
     class Old:
         def forward(self, input_ids, num_logits_to_keep=0): ...
 
@@ -49,18 +72,58 @@ def test_the_projection_of_earlier_positions_is_spared_by_the_name_of_the_releas
         def forward(self, input_ids): ...
 
     fitting, name = (Old, "num_logits_to_keep") if release == SPECIFIED else (New, "logits_to_keep")
-    assert transformers_api.last_logits(fitting(), 3) == {name: 3}
-    assert transformers_api.last_logits(Neither(), 3) == {}
+    assert api.last_logits(fitting(), 3) == {name: 3}
+    assert api.last_logits(Neither(), 3) == {}
 
 
 def test_a_release_candidate_is_older_than_its_release():
-    assert not transformers_api.features("4.49.0rc1")["logits_to_keep"]
+    assert not generation_4.features("4.49.0rc1")["logits_to_keep"]
 
 
 def test_no_other_module_of_the_engine_knows_what_differs():
-    sources = [path for path in ROOT.glob("fixtures/**/*.py") if path.name != "transformers_api.py"]
-    known = [path.name for path in sources for feature in transformers_api.SINCE if feature in path.read_text()]
+    sources = [path for path in ROOT.glob("fixtures/**/*.py") if path.parent.name != "transformers_api"]
+    known = [path.name for path in sources for feature in generation_4.SINCE if feature in path.read_text()]
     assert known == []
+
+
+@pytest.mark.parametrize("release", ["4.47.1", "4.52.0", "4.57.6", "5.0.0", "5.16.0", "6.0.0"])
+def test_a_release_of_no_generation_is_refused(release):
+    sentence = misfit({"transformers": release})
+    assert sentence.startswith(f"the suite does not know transformers {release}; install one of those")
+    assert sentence.endswith("4.48.3, 4.51.3, 5.17.0 and 5.24.0")
+
+
+@pytest.mark.parametrize("release", ["4.50.0", "5.18.1", "5.25.0", "5.24.0rc1"])
+def test_a_release_that_nobody_tried_is_marked(release):
+    assert misfit({"transformers": release}) is None
+    assert untested({"transformers": release}).startswith(f"transformers {release} is untested: ")
+
+
+def test_a_release_that_was_tried_is_not_marked(release):
+    assert (misfit({"transformers": release}), untested({"transformers": release}), untested({})) == (None,) * 3
+
+
+@pytest.mark.parametrize(("written", "meant"), [
+    ({"rope_theta": 1e4, "rope_scaling": None}, {"rope_theta": 1e4, "rope_scaling": None}),
+    ({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, {"rope_theta": 5e5, "rope_scaling": None}),
+    ({"rope_parameters": {**LLAMA_3, "rope_theta": 5e5}}, {"rope_theta": 5e5, "rope_scaling": LLAMA_3}),
+    (
+        {
+            "rope_parameters": {"rope_type": "longrope", "partial_rotary_factor": 0.5, **LLAMA_3},
+            "original_max_position_embeddings": 8192,
+        },
+        {
+            "partial_rotary_factor": 0.5, "original_max_position_embeddings": 8192,
+            "rope_scaling": {"rope_type": "llama3", "factor": 32.0},
+        },
+    ),
+    ({"dtype": "bfloat16"}, {"torch_dtype": "bfloat16"}),
+    ({"layer_types": ["full_attention"] * 2}, {}),
+    ({"layer_types": ["sliding_attention"]}, {"layer_types": ["sliding_attention"]}),
+    ({"rope_parameters": {"full_attention": {}}}, {"rope_parameters": {"full_attention": {}}}),
+])  # fmt: skip
+def test_entries_of_transformers_5_have_the_names_of_the_matrix(written, meant):
+    assert plain_entries(written) == meant
 
 
 def test_a_model_too_new_for_the_release_is_unsupported_with_the_reason():
@@ -97,7 +160,7 @@ def test_a_release_that_ipex_does_not_work_with_is_one_sentence(release):
         IPEX | {"transformers": NEWEST},
         {"intel-extension-for-pytorch": "2.8.10+xpu", "transformers": NEWEST},
         {"transformers": "5.24.0"},  # of a stack without IPEX
-        {"intel-extension-for-pytorch": "2.9.0", "transformers": "4.57.6"},  # of which nothing is known
+        {"intel-extension-for-pytorch": "2.9.0", "transformers": "5.24.0"},  # of which nothing is known
         {},
     ],
 )
