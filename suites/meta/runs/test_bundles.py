@@ -7,7 +7,7 @@ import time
 import pytest
 
 from fixtures.matrix import load_matrix
-from fixtures.verify import archive, bundle, check, signing
+from fixtures.verify import bundle, check, signing
 from suites.meta.harness import bundles
 from suites.meta.harness.inner import ROOT, run_suite
 
@@ -50,8 +50,9 @@ def test_a_thousand_tests_are_bundled_and_verified_in_seconds(tmp_path, monkeypa
     verified = time.process_time()
     assert found.replayed == 1000, found.problems[:3]
     assert (tmp_path / "a.bundle").stat().st_size < 10 * 2**20
-    print(f"{journal.stat().st_size} bytes, {(tmp_path / 'a.bundle').stat().st_size} in a bundle of "
-          f"{len(archive.read(tmp_path / 'a.bundle'))} files; {written - start:.1f} s to write, {verified - written:.1f} s "
-          f"to verify")  # fmt: skip
+    sizes = journal.stat().st_size, (tmp_path / "a.bundle").stat().st_size
+    print(
+        f"{sizes} bytes of journal and bundle; {written - start:.1f} s to write, {verified - written:.1f} s to verify"
+    )
     assert written - start < MOST
     assert verified - written < MOST

@@ -25,6 +25,7 @@ from fixtures.measure.distributed import Answers, Launched
 from fixtures.measure.generate import Calls
 from fixtures.measure.int4 import Int4Run
 from fixtures.measure.parameters import parameters
+from fixtures.measure.reference import ReferenceLogits
 from fixtures.results.accepted import Accepted
 from fixtures.results.journal import as_kept
 from fixtures.weights.int4_format import round_to_nearest
@@ -33,9 +34,8 @@ from suites.meta.harness import bundles
 from suites.meta.unit.test_generate_checks import sound
 
 CELLS = bundles.cells()
-CELL, SHARDED, INT4 = (
-    CELLS[f"llama-2-7b-{name}"] for name in ("fp32-cpu-single", "bf16-cpu-autotp", "int4-cpu-single")
-)
+NAMES = ("fp32-cpu-single", "bf16-cpu-autotp", "int4-cpu-single")
+CELL, SHARDED, INT4 = (CELLS[f"llama-2-7b-{name}"] for name in NAMES)
 
 
 def through_a_journal(value):
@@ -96,7 +96,8 @@ def test_a_large_array_is_left_out_and_says_so_where_it_is_read():
 
 @pytest.mark.parametrize("encoded", [
     {"~": "os.system", "x": 1}, {"~": "value", "at": 7}, {"~": "value", "at": -1}, {"~": "value", "at": "0"},
-    {"~": "array", "dtype": "object", "shape": [1], "values": [1]}, {"~": "float", "value": "1"}, {"~": "cell", "id": "x"},
+    {"~": "array", "dtype": "object", "shape": [1], "values": [1]}, {"~": "float", "value": "1"},
+    {"~": "cell", "id": "x"},
     {"~": "array", "dtype": "int64", "shape": [2], "values": [1]}, {"~": "array", "dtype": "bool", "shape": [1],
     "values": "2"}, {"~": "Geometry", "layers": 1}, {"~": "Generation", "cell": None}, {"~": []}, {"~": "tuple"},
     {"~": "rows", "columns": [["a", [1]], ["b", [1, 2]]]}, {"~": "slice", "items": [1, 2, 3, 4]},
@@ -111,9 +112,10 @@ def test_nothing_else_than_what_is_written_is_read(encoded):
 
 def calls():
     fields = vars(sound()) | {"cell": CELL, "geometry": CELL.model.geometry}
-    return Calls(
-        **{name: value for name, value in fields.items() if name in {f.name for f in dataclasses.fields(Calls)}}
-    )
+    noise = fields["reference_logits"]
+    fields["reference_logits"] = ReferenceLogits(noise.against, **vars(noise))
+    known = {field.name for field in dataclasses.fields(Calls)}
+    return Calls(**{name: value for name, value in fields.items() if name in known})
 
 
 def answers():
