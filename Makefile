@@ -25,8 +25,8 @@ SUITES := $(filter-out suites/test_against.py suites/test_move.py,$(sort $(wildc
 # This project's own distribution: one module, built by the locked setuptools.
 OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
 
-.PHONY: .venv .venv-4.48 .venv-stock .venv-stock-xpu .venv-xpu qualify test nightly lint lock lock-xpu results benchmarks \
-	fuzz fault-injection study-accuracy study-calm study-resume study-wall-clock clean
+.PHONY: .venv .venv-4.48 .venv-stock .venv-stock-xpu .venv-xpu qualify test nightly lint lock lock-xpu results verify \
+	benchmarks fuzz fault-injection study-accuracy study-calm study-resume study-wall-clock clean
 
 qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
@@ -60,6 +60,10 @@ results: .venv
 	.venv/bin/python -m pytest $(SUITES) --platform cpu --results results/page || [ $$? -eq 1 ]
 	.venv/bin/python -m fixtures.report.results results/page/journal.jsonl cpu > results/page/results-cpu.md
 	mv results/page/results-cpu.md docs/results-cpu.md
+
+# Verifies bundles: `make verify BUNDLE=FILE KEY=PUB`. Without a key, who signed is not checked.
+verify: .venv
+	.venv/bin/python -m fixtures.verify $(BUNDLE) $(addprefix --key ,$(KEY))
 
 # Changes every kind of file at random, 5,000 times each.
 fuzz: .venv

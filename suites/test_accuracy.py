@@ -12,6 +12,6 @@ pytestmark = pytest.mark.cells(trained=True, engine=["ipex", "eager", "torchao-i
 def test_accuracy(cell, verdict, runtime, questions, accepted_scores):
     """lm-eval's tasks, document by document: a drop, its interval, and whether a drop would have been seen."""
     measured = measure_accuracy(runtime, cell, questions, accepted_scores.reference)
-    lines = check_accuracy(measured, tolerances(), accepted_scores.of(cell))
+    lines = check_accuracy(measured, tolerances(), accepted_scores.of(cell, measured.tasks))
     accepted_scores.record(cell, lines, measured, verdict.waived)
     verdict(lines, {name: (mine.score, mine.stderr, "1") for name, (mine, _) in measured.tasks.items()})

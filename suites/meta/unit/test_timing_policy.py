@@ -226,9 +226,7 @@ def test_accepting_without_replicates_keeps_the_ratio_that_there_is():
 
 
 def test_place_in_the_run_changes_nothing():
-    rules = {name: rule_of(tolerances(), a_cell(), name) for name in ("prefill", "decode")}
-    accepted = {name: decision.Accepted(0.0, 0.002, 3) for name in rules}
-    found = [compared(lambda: replicates(SLOWER), accepted, rules) for _ in range(30)]
+    found = [compared(lambda: replicates(SLOWER), a_cell(), tolerances(), ACCEPTED) for _ in range(30)]
     assert all(one == found[0] for one in found)
 
 

@@ -1,0 +1,187 @@
+"""A journal with evidence, and bundles of it: planted measurements through the real checks, verdicts and journal."""
+
+import contextlib
+import dataclasses
+import json
+import types
+
+import numpy as np
+import pytest
+
+from fixtures.checks.dispatch import check_dispatch
+from fixtures.checks.evidence import recording
+from fixtures.checks.generation import accepted_metrics, check_generation
+from fixtures.checks.latency import check_latency, metrics_of
+from fixtures.checks.tolerances import tolerances
+from fixtures.contract.suites import questions
+from fixtures.matrix import load_matrix
+from fixtures.measure.dispatch import Dispatch
+from fixtures.measure.generation import Generation
+from fixtures.measure.latency import Grid, Latency
+from fixtures.measure.reference import ReferenceLogits
+from fixtures.plugin.outcome import Totals, Verdict
+from fixtures.results import Here, Journal, load_waivers
+from fixtures.results.accepted import Accepted, trace_of_record
+from fixtures.results.runs import sources
+from fixtures.results.traces import TraceFiles
+from fixtures.verify import archive, bundle, manifest, signing
+from fixtures.worker.termination import RecipeError
+
+PASSES, WAIVED = "llama-2-7b-fp32-cpu-single", "phi-3-mini-4k-fp32-cpu-single"
+FAILS, UNSUPPORTED, TRACED = "qwen2-7b-fp32-cpu-single", "llama-2-7b-fp16-cpu-single", "llama-2-7b-bf16-cpu-single"
+STATE = {"cores": [0, 1], "self": "1", "swap_ins": None, "governors": None, "throttles": None, "frequencies": None}
+STEPS, VOCABULARY = 33, 64
+
+
+def cells():
+    """{id: cell} of the host."""
+    return {cell.id: cell for cell in load_matrix().cells(["cpu"])}
+
+
+def node(suite, cell_id):
+    return questions()[suite].nodeid(cells()[cell_id])
+
+
+def generation(cell, past_window=0.9, seed=7):
+    """A Generation whose errors are 0.9 times stock's own, and `past_window` times on the one prompt past a window."""
+    rng = np.random.default_rng(seed)
+    exact = rng.normal(size=(13, STEPS, VOCABULARY))
+    stock = exact * (1 + 1e-6 * rng.normal(size=exact.shape))
+    factors = np.array([0.9] * 12 + [past_window])[:, None, None]
+    expected = cell.model.arch.optimised_classes("cpu")
+    groups = {"logits": [*range(6)], "static_cache": [*range(6, 12)], "left_padding": [], "sliding_window": [12]}
+    return Generation(
+        cell,
+        groups,
+        cell.model.geometry,
+        proofs=[{"classes": {expected[0]: cell.model.geometry.layers}, "dtype": "float32"}],
+        reference_logits=ReferenceLogits(exact, stock, exact, stock, exact * (1 + 1e-6)),
+        logits=exact + (stock - exact) * factors,
+        text="a text",
+        beam_steps=8,
+        beam_logprob=np.full(8, -3.0),
+        best_logprob=np.full(8, -3.0),
+    )
+
+
+def latency(cell):
+    """A Latency of three rounds of four tokens."""
+    states = [
+        STATE | {"monotonic": at, "wall": at, "cpu": None, "processes": {"1": {"cpu": 0.0, "threads": 1, "start": 1}}}
+        for at in (0.0, 10.0)
+    ]
+    rounds = [{"total": 0.4, "tokens": [0.1 + 0.01 * number, 0.2, 0.3, 0.4 + 0.01 * number]} for number in range(3)]
+    grid = Grid(4, 1, 32, 4, 3, 1)
+    return Latency(cell, grid, rounds=rounds, stock_rounds=rounds, host_state=states, peak_bytes=2**20)
+
+
+class Run:
+    """Writes a journal as a run does, with the waivers and accepted values of a folder of baselines."""
+
+    def __init__(self, folder, baselines):
+        self.journal, self.baselines = Journal(folder / "journal.jsonl"), baselines
+        self.totals, self.tests, self.held = Totals(), [], []
+        self.identity = {
+            "machine": "a-cpu",
+            "numerics": {"cpu": "amx"},
+            "drivers": {},
+            "python": "3.11.7",
+            "versions": {"torch": "2.8.0"},
+            "against": {},
+            "commit": "c0ffee",
+            "sources": sources(),
+            "matrix": "m",
+            "accepted": "a",
+            "options": {"--platform": "auto", "--worker-python": "/opt/x/python"},
+        }
+        here = Here("amx", tuple(platform.name for platform in load_matrix().platforms))
+        self.waivers = load_waivers(baselines / "waivers.toml", here)
+
+    def test(self, suite, cell_id, act, baseline=True):
+        """One test: `act(cell, verdict)` measures, checks and ends it."""
+        cell, nodeid = cells()[cell_id], node(suite, cell_id)
+        item = types.SimpleNamespace(
+            nodeid=nodeid, name=suite, originalname=f"test_{suite}", user_properties=[], session=None
+        )
+        item.add_report_section = lambda *_: None
+        log = types.SimpleNamespace(append=self.held.append)
+        verdict = Verdict(item, cell, self.waivers, self.totals, log, {"run": "aa11", **self.identity})
+        ends = (pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
+        with recording() as verdict.recording, contextlib.suppress(*ends):
+            act(cell, verdict)
+        self.tests.append(nodeid)
+
+    def close(self):
+        fingerprint = {"cpu": "a CPU", "cores": 2, "memory_gib": 16, "isa": "amx", "devices": []}
+        opening = {"expected": len(self.tests), "tests": self.tests, "started": "2026-11-01T00:00:00+00:00"}
+        opening |= {"resumes": None, "differs": [], "fingerprint": fingerprint, **self.identity}
+        self.journal.append({"kind": "run", "run": "aa11", **opening})
+        for record in self.held:
+            self.journal.append(record | {"seconds": 1.0, "finished": "2026-11-01T00:00:01+00:00"})
+        counts = {"verdicts": dict(self.totals.counts()), "missing": 0}
+        self.journal.append({"kind": "end", "run": "aa11", "status": 1, **counts})
+        self.journal.close()
+        return self.journal.path
+
+
+def generated(**changes):
+    """What ends a test of generation with a planted measurement."""
+
+    def act(cell, verdict):
+        measured = dataclasses.replace(generation(cell), **changes.get("fields", {}))
+        if "past_window" in changes:
+            measured = generation(cell, changes["past_window"])
+        lines = check_generation(measured, tolerances(), Accepted(None, True))
+        verdict(lines, accepted_metrics(measured)[0])
+
+    return act
+
+
+def timed(cell, verdict):
+    measured = latency(cell)
+    metrics = metrics_of(measured)
+    verdict(check_latency(measured, metrics, False, Accepted(None, True), tolerances()), metrics)
+
+
+def journal(folder, baselines):
+    """A journal of six tests: three PASS, one WAIVED, one FAIL, one UNSUPPORTED."""
+    run = Run(folder, baselines)
+    run.test("generation", PASSES, generated())
+    run.test("generation", WAIVED, generated(past_window=4900.0))
+    broken = dict(logits=None, error=RecipeError("ValueError", "no such thing"))
+    run.test("generation", FAILS, generated(fields=broken))
+    run.test("generation", UNSUPPORTED, lambda cell, verdict: verdict.unsupported("this CPU has no fp16"))
+    [trace] = TraceFiles(baselines).elsewhere("cpu", TRACED)
+    run.test("dispatch", TRACED, lambda cell, verdict: verdict(
+        check_dispatch(Dispatch(cell, trace_of_record(trace)), trace_of_record(trace))
+    ))  # fmt: skip
+    run.test("latency", PASSES, timed)
+    return run.close()
+
+
+def made(path, files, key=None):
+    """Write a bundle of these files, with manifests that fit them, signed or not."""
+    files = {name: content for name, content in files.items() if name not in manifest.TYPES}
+    files |= {name: signing.sealed(text, key) for name, text in manifest.statements(files).items()}
+    path.write_bytes(archive.pack(files))
+    return path
+
+
+def with_records(files, change):
+    """The files of a bundle with `change(records)` in its journal; the environment follows."""
+    records = [json.loads(line) for line in files[bundle.JOURNAL].splitlines()]
+    records = change(records) or records
+    changed = "".join(f"{json.dumps(record)}\n" for record in records).encode("ascii")
+    return {**files, bundle.JOURNAL: changed, bundle.ENVIRONMENT: bundle.environment(changed)}
+
+
+def keys(folder, name="owner"):
+    """(private, public) files of a new Ed25519 key."""
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo))
+    return private, public
