@@ -70,6 +70,15 @@ def test_a_residue_is_named():
     assert "4 beyond the tolerance, all of them 5 more than a multiple of 64" in line.measured
 
 
+def test_noise_that_grows_with_the_length_is_no_fault():
+    prompts, noise = (256, 257, 512, 513, 1023), (0.01, 0.01, 0.01, 0.01, 0.08)
+    sound = LengthErrors("edge_lengths", prompts, (0,) * 5, noise, noise)
+    assert robustness.lengths(sound, 3.0).verdict == "PASS"
+    early = dataclasses.replace(sound, errors=(0.01, 0.08, 0.01, 0.01, 0.08))
+    assert "after 257 tokens" in robustness.lengths(early, 3.0).measured
+    assert robustness.lengths(early, 3.0).verdict == "FAIL"
+
+
 def test_a_broken_reference_is_stocks_fault_and_nothing_else_is_judged():
     found = lines(measured(lengths=off_at([137], math.nan, noise=0.9)))
     assert found["reference"].verdict == "FAIL"
@@ -146,10 +155,11 @@ def test_a_tensor_that_a_model_writes_to_itself_is_allowed():
 
 
 def test_int4_in_fp16_has_the_tolerances_of_fp16():
-    cell = dataclasses.replace(CELL, precision="int4")
-    proofs = [{"dtype": "float16"}]
-    assert robustness._arithmetic(types.SimpleNamespace(cell=cell, proofs=proofs)) == "fp16"
-    assert robustness._arithmetic(types.SimpleNamespace(cell=cell, proofs=[])) == "int4"
+    table = tolerances()["robustness"]
+    seen = types.SimpleNamespace(cell=dataclasses.replace(CELL, precision="int4"), proofs=[], trained=False)
+    assert robustness._bound(seen, table) == table["int4"]
+    seen.proofs = [{"dtype": "float16"}]
+    assert robustness._bound(seen, table) == table["fp16"]
 
 
 def test_every_length_is_asked_and_every_residue_decoded():
