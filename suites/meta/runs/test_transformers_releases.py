@@ -13,7 +13,7 @@ from suites.meta.runs.test_cli import refused
 
 RELEASE = "4.48.3"
 PYTHON = ".venv-4.48/bin/python"  # as the documentation has it, from the project's root
-SUITES = ("generation", "generate", "dispatch", "latency", "quantization", "distributed", "accuracy")
+SUITES = ("generation", "generate", "dispatch", "latency", "quantization", "distributed", "accuracy", "robustness")
 FLOAT = "bf16" if HAS_BF16 else "fp32"
 ONE, INT4, GROUP = (f"llama-2-7b-{kind}" for kind in (f"{FLOAT}-cpu-single", "int4-cpu-single", "bf16-cpu-autotp"))
 TRAINED = f"smollm2-135m-{FLOAT}-cpu-single"
@@ -23,6 +23,7 @@ NOT_COMPARED = ("INCOMPARABLE", "NO_BASELINE")
 WANTED = {
     ("generation", "generation", ONE): ("PASS",),
     ("generate", "generate", ONE): ("WAIVED",),
+    ("robustness", "robustness", ONE): ("PASS",),
     ("dispatch", "dispatch", ONE): NOT_COMPARED,
     ("latency", "latency", ONE): ("PASS",),
     ("int4_reload", "quantization", INT4): ("WAIVED",),
