@@ -2,8 +2,9 @@
 
 import pytest
 
-from fixtures.checks.int4 import check_native, check_reloaded, check_run, check_saved
+from fixtures.checks.int4 import check_reloaded, check_run, check_saved
 from fixtures.checks.int4_checkpoints import check_checkpoints
+from fixtures.checks.int4_native import check_native
 from fixtures.checks.tolerances import tolerances
 from fixtures.measure.int4 import measure_reload, measure_run, measure_save
 from fixtures.measure.int4_checkpoints import measure_checkpoints
