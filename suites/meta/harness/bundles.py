@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import types
+import zlib
 
 import numpy as np
 import pytest
@@ -43,9 +44,9 @@ def node(suite, cell_id):
     return questions()[suite].nodeid(cells()[cell_id])
 
 
-def generation(cell, past_window=0.9, seed=7):
+def generation(cell, past_window=0.9):
     """A Generation whose errors are 0.9 times stock's own, and `past_window` times on the one prompt past a window."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(zlib.crc32(cell.id.encode()))
     exact = rng.normal(size=(13, STEPS, VOCABULARY))
     stock = exact * (1 + 1e-6 * rng.normal(size=exact.shape))
     factors = np.array([0.9] * 12 + [past_window])[:, None, None]

@@ -16,7 +16,7 @@ from fixtures.plugin.collection import check_hosts
 from fixtures.plugin.session import ONE_SENTENCE
 from fixtures.report import matrix as verdicts
 from fixtures.results import Baselines, Journal, Value
-from fixtures.results.accepted import _scores
+from fixtures.results.accepted import scores_of_record
 from fixtures.results.runs import differences
 from fixtures.results.scores import ScoreFiles
 from fixtures.weights.against_row import check_config
@@ -100,7 +100,7 @@ def test_scores(tmp_path):
     def read():
         found = ScoreFiles(tmp_path).find(*address)
         ScoreFiles(tmp_path).elsewhere("cpu", record["cell"], record["task"])
-        _scores(found)
+        scores_of_record(found)
 
     taken_or_reported("json_files", json.dumps(record).encode(), path, read)
 

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from fixtures.checks import int4
+from fixtures.checks import int4, int4_native
 from fixtures.checks.proof import quantised
 from fixtures.checks.tolerances import tolerances
 from fixtures.io.parties import SUITE
@@ -190,7 +190,7 @@ def way(**more):
     ({"parents": {"a.weight": WEIGHT * 2}}, "FAIL"),
 ])  # fmt: skip
 def test_a_native_way_has_to_cover_the_model_and_mean_it(more, verdict):
-    [line] = int4.check_native([way(**more)], tolerances())
+    [line] = int4_native.check_native([way(**more)], tolerances())
     assert (line.check, line.verdict) == ("rtn-none-64", verdict)
 
 
@@ -199,7 +199,7 @@ def test_what_was_never_measured_is_no_pass():
     nothing = types.SimpleNamespace(folder=None, error=None)
     saved = int4.check_saved(nothing, {}, tolerances())
     reloaded = int4.check_reloaded(types.SimpleNamespace(saved=nothing), {}, tolerances())
-    for lines in (saved, reloaded, int4.check_native([], tolerances())):
+    for lines in (saved, reloaded, int4_native.check_native([], tolerances())):
         assert [(line.verdict, line.party) for line in lines] == [("FAIL", SUITE)]
 
 

@@ -11,6 +11,7 @@ from fixtures.plugin.outcome import reproduce
 
 # Options that change neither a cell nor its verdict: what is listed, kept, printed or demanded of a whole run.
 OTHERS = {"--matrix", "--waivers", "--dry-run", "--gate", "--allow-partial", "--update-baselines", "--results"}
+OTHERS |= {"--bundle", "--bundle-key"}
 OTHERS |= {"--resume", "--spec-lines", "--accept-anyway"}
 OTHERS |= {"--report", "--report-before", "--markdown", "--ctrf", "--webhook", "--compare-runs"}
 

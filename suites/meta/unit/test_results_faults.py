@@ -232,7 +232,7 @@ def test_journal_round_trip_and_permissions(tmp_path):
         assert len(list(read_journal(path))) == 2, "each record is on the disk at once"
     first, second = read_journal(path)
     assert first == {
-        "schema": 2,
+        "schema": 3,
         "cell": CELL,
         "values": {"x": 0.5, "y": 3, "z": ["nan", "-inf", "inf"]},
         "set": [1, 2],
@@ -241,7 +241,7 @@ def test_journal_round_trip_and_permissions(tmp_path):
         "text": "é\n\ud800",
         "4": None,
     }
-    assert second == {"schema": 2, "n": 2}
+    assert second == {"schema": 3, "n": 2}
     modes = [stat.S_IMODE(place.stat().st_mode) for place in (path, path.parent, path.parent.parent)]
     assert modes == [0o600, 0o700, 0o700]
 
@@ -285,7 +285,7 @@ def test_journal_that_is_one_torn_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b"", b"[]", b"1", b'{"n": 1}', b'{"schema": 3}', b"\xff", b"\0", b"[" * 100_000]
+    "line", [b"{", b"", b"[]", b"1", b'{"n": 1}', b'{"schema": 4}', b"\xff", b"\0", b"[" * 100_000]
 )
 def test_any_other_malformed_line_is_an_error(tmp_path, line):
     path = tmp_path / "journal"
@@ -295,7 +295,7 @@ def test_any_other_malformed_line_is_an_error(tmp_path, line):
     with pytest.raises(ResultsError) as caught:
         next(reader)
     assert_one_sentence(
-        caught.value, f"{path}: line 2 is no record of schema 1 or 2: b'", "; take the file from the run"
+        caught.value, f"{path}: line 2 is no record of schema 1 or 2 or 3: b'", "; take the file from the run"
     )
 
 

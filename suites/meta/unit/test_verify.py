@@ -55,7 +55,7 @@ def forged(good, files, sign=True):
     return check.verify(path, [signing.public_key(good / "other.pub")] if sign else [])
 
 
-def told(found):
+def sentences(found):
     return "\n".join(found.problems)
 
 
@@ -64,7 +64,7 @@ def told(found):
 
 def test_a_good_bundle_holds_and_every_verdict_is_derived_anew(good, owner):
     found = check.verify(good / "a.bundle", owner)
-    assert not found.problems, told(found)
+    assert not found.problems, sentences(found)
     assert (found.signed, found.replayed) == ("owner.pub", 5)
     assert found.counts == {"PASS": 3, "WAIVED": 1, "FAIL": 1, "UNSUPPORTED": 1}
     assert found.claimed - 6 == sum(map(len, found.missing.values())), "claimed tests without a record are known"
@@ -120,7 +120,7 @@ def test_a_bundle_is_made_of_an_existing_journal(good, tmp_path, capsys):
 def unmade(good, files):
     path = good / "unmade.bundle"
     path.write_bytes(archive.pack(files))
-    return told(check.verify(path))
+    return sentences(check.verify(path))
 
 
 def record_of(records, nodeid):
@@ -156,13 +156,13 @@ def test_added_removed_and_swapped_files_are_named(good, files):
 
 def test_a_forgery_is_signed_by_another_key(good, files, owner):
     path = bundles.made(good / "forged.bundle", files, good / "other.pem")
-    assert "by none of the keys owner.pub" in told(check.verify(path, owner))
-    assert "is unsigned" in told(check.verify(bundles.made(good / "forged.bundle", files), owner))
+    assert "by none of the keys owner.pub" in sentences(check.verify(path, owner))
+    assert "is unsigned" in sentences(check.verify(bundles.made(good / "forged.bundle", files), owner))
     envelope = json.loads(files["verdicts.dsse.json"])
     envelope["signatures"][0]["sig"] = envelope["signatures"][0]["sig"][::-1].replace("=", "A")[:86] + "=="
     files["verdicts.dsse.json"] = json.dumps(envelope, indent=1, sort_keys=True).encode() + b"\n"
     path.write_bytes(archive.pack(files))
-    assert told(check.verify(path, owner))
+    assert sentences(check.verify(path, owner))
 
 
 FORGERIES = {
@@ -232,7 +232,7 @@ FORGERIES = {
 def test_a_forged_journal_does_not_hold_although_it_was_made_anew_and_signed(good, files, kind):
     change, sentence = FORGERIES[kind]
     found = forged(good, bundles.with_records(files, change))
-    assert sentence in told(found), told(found)
+    assert sentence in sentences(found), sentences(found)
     assert "\n" not in "".join(map(bounded.sentence, found.problems))
 
 
@@ -243,14 +243,14 @@ def test_a_measurement_that_flips_a_verdict_is_found_by_the_check_itself(good, f
         errors = evidence["values"][kept[3]]  # of the candidate, after the reference's own three
         errors["values"] = [10 * error for error in errors["values"]]
 
-    problems = told(forged(good, bundles.with_records(files, tenfold)))
+    problems = sentences(forged(good, bundles.with_records(files, tenfold)))
     assert f"{PASSES}: its verdict is PASS, and FAIL follows from its measurements" in problems
 
 
 def test_a_swapped_baseline_is_named(good, files):
     name = f"baselines/cpu/amx/dispatch/{bundles.TRACED}.json"
     files[name] = files[name].replace(b'"layers": 2', b'"layers": 3')
-    problems = told(forged(good, files))
+    problems = sentences(forged(good, files))
     assert f"{TRACED}: the accepted trace that it was compared with is not that of the bundle's baselines" in problems
     assert f"{name}: layers is 3, the suite ships 2" in problems
 
@@ -270,7 +270,7 @@ def test_data_that_the_suite_does_not_ship_are_named(good, files, name, old, new
     assert old in files[name]
     changed = {**files, name: files[name].replace(old, new, 1)}
     found = forged(good, changed)
-    assert sentence in told(found), told(found)
+    assert sentence in sentences(found), sentences(found)
     path = bundles.made(good / "own.bundle", changed)
     noted = check.verify(path, own_data=True)
     assert any(sentence in note for note in noted.notes), "with --own-data it is still named"
@@ -284,7 +284,9 @@ def test_a_journal_of_the_last_schema_holds_no_evidence(good, tmp_path, files):
                 record.pop(name, None)
 
     found = forged(good, bundles.with_records(files, older))
-    assert f"{PASSES}: it cannot be replayed: its record (schema 2 of the journal) holds no evidence" in told(found)
+    assert f"{PASSES}: it cannot be replayed: its record (schema 2 of the journal) holds no evidence" in sentences(
+        found
+    )
     (tmp_path / "journal.jsonl").write_bytes(bundles.with_records(files, older)[bundle.JOURNAL])
     assert len([*read_journal(tmp_path / "journal.jsonl")]) == 8, "and is read as before"
 
@@ -321,7 +323,7 @@ def test_what_is_no_archive_of_a_bundle_is_refused(tmp_path, monkeypatch, kind):
     if kind == "bomb":
         monkeypatch.setattr(archive, "LARGEST", 2**19)
     (tmp_path / "a.bundle").write_bytes(data)
-    assert sentence in told(check.verify(tmp_path / "a.bundle"))
+    assert sentence in sentences(check.verify(tmp_path / "a.bundle"))
 
 
 def test_an_archive_that_goes_on_or_ends_early_is_refused(good, tmp_path):
