@@ -19,8 +19,8 @@ LOCKING := --extra dev $(FOR_LINUX)
 SHARDED := llama2 or bloom
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED))" --benchmark-compare
-# test_against needs another stack (--against=PYTHON).
-SUITES := $(filter-out suites/test_against.py,$(sort $(wildcard suites/test_*.py)))
+# test_against needs another stack (--against=PYTHON), test_move two engines (--move).
+SUITES := $(filter-out suites/test_against.py suites/test_move.py,$(sort $(wildcard suites/test_*.py)))
 
 # This project's own distribution: one module, built by the locked setuptools.
 OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
@@ -32,10 +32,12 @@ qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
 # Of each family's representative INT4 and that float precision; sharded, one of each kind of positions; under launchers,
-# one. The suite's own tests share two processes, a file in one of them; cells are timed and run one at a time.
+# one. Answers of stock PyTorch of each family, compiled and in INT4 of one. The suite's own tests share two processes, a file in one of them; cells are timed and run one at a time.
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
 		-k "not ($(LAUNCHED)) or llama-2-7b" $(SUITES)
+	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager or llama2 and representative and (compile or torchao)" \
+		suites/test_generation.py
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile suites/meta
 
 # What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted

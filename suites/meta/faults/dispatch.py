@@ -59,6 +59,31 @@ def one_recompilation_a_step(model):
     _around_every_forward(model, extra)
 
 
+def one_recompilation_a_call(model):
+    """Of a model that torch.compile compiles: each call for a single prompt of 32 tokens needs a graph of its own."""
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1000
+    generate, honest = model.generate, model.forward
+    model.planted_turn = 1
+
+    def counted(input_ids, **options):
+        model.planted_turn += tuple(input_ids.shape) == (1, 32)
+        return generate(input_ids, **options)
+
+    @functools.wraps(honest)
+    def forward(*inputs, **options):
+        output = honest(*inputs, **options)
+        output.logits = output.logits * (model.planted_turn / model.planted_turn)  # a constant of the graph
+        return output
+
+    model.generate, model.forward = counted, forward
+
+
+def eight_clones_more(model):
+    _around_every_forward(model, lambda ids: [ids.clone() for _ in range(8)] if ids.shape[1] == 1 else None)
+
+
 def one_all_reduce_more(model):
     from deepspeed import comm
 

@@ -237,3 +237,15 @@ def static_mask_zeroed(model):
         return torch.zeros_like(mask) if static and mask is not None else mask
 
     model.model._update_causal_mask = zeroed
+
+
+def norm_eps_off(model):
+    """The epsilon of every norm is ten times as large."""
+    for module in model.modules():
+        for name in ("variance_epsilon", "eps"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, getattr(module, name) * 10)
+
+
+def attention_scale_off_by_one_percent(model):
+    _scale_attention(model, 1.01)

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from fixtures.checks.against import _closeness
+from fixtures.checks.against import closeness, excess
 
 ALPHA, BOUND = 0.001, {"rise": 0.05, "conformance": 1.25}
 PROMPTS, STEPS, VOCABULARY = 12, 4, 50
@@ -30,9 +30,8 @@ def reported(here, there, beside_stock=False):
         prompts=[types.SimpleNamespace(padded=False, past_window=False)] * PROMPTS,
         logits=off_by(reference_logits, 0.01 * np.array(here)),
         other_logits=off_by(reference_logits, 0.01 * np.array(there)),
-        stock=beside_stock,
     )
-    return _closeness(measured, BOUND, ALPHA)
+    return closeness(measured, excess(BOUND, beside_stock), ALPHA)
 
 
 @pytest.mark.parametrize(("rise", "scatter", "verdict"), [

@@ -14,6 +14,7 @@ from fixtures.engine.stack_modules import STOCK, modules_for
 from fixtures.matrix import load_matrix
 from fixtures.matrix.precisions import noise_of
 from fixtures.matrix.schema import IPEX
+from fixtures.measure.generation import kept_rows
 from fixtures.measure.settings import Settings
 from fixtures.plugin import collection
 from fixtures.report.summary import move_lines
@@ -166,6 +167,12 @@ def test_a_waiver_is_for_the_specifications_engine_unless_it_names_others(tmp_pa
 def test_compiling_has_to_happen_and_to_end(graphs, again, verdicts):
     found = {"graphs": graphs, "again": again, "compile_seconds": 12.0, "seconds": 0.5}
     assert tuple(line.verdict for line in proof.compiled(found, 8)) == verdicts
+
+
+def test_a_compiled_cell_runs_single_prompts_alone():
+    runs = [{"prompts": [[1]]}, {"prompts": [[1], [2]]}, {"prompts": [[1]]}]
+    assert kept_rows(COMPILE, runs) == [0, 3]
+    assert kept_rows(EAGER, runs) == [0, 1, 2, 3]
 
 
 def trace(*names):

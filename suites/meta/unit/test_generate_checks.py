@@ -55,6 +55,7 @@ def sound():
             cell=types.SimpleNamespace(
                 precision="bf16",
                 platform=types.SimpleNamespace(device_type="cpu"),
+                stock_classes=False,
                 model=types.SimpleNamespace(family="llama2"),
             ),
             proofs=[],

@@ -13,6 +13,7 @@ from fixtures.checks.verdicts import Line
 from fixtures.compare import decision, policy
 from fixtures.compare.policy import SESSIONS, PairedTiming, compared, marked, rule_of
 from fixtures.compare.replicates import Replicate, Replicates, table_of
+from fixtures.matrix.schema import IPEX
 from fixtures.results.accepted import Accepted
 
 QUIET, SLOWER, SLOWEST = 0.0, 0.05, 0.4
@@ -260,7 +261,7 @@ def test_a_slower_line_says_what_is_dispatched_otherwise(verdict, words, monkeyp
     traces = types.SimpleNamespace(find=lambda cell: ({"steps": {}}, True))
     monkeypatch.setattr(policy, "difference_from", lambda *_: "decode 1: one copy more")
     lines = [Line("decode", verdict, "+9 %"), Line("measured", "PASS", "1 s")]
-    cell = types.SimpleNamespace(platform=types.SimpleNamespace(device_type="cpu"))
+    cell = types.SimpleNamespace(platform=types.SimpleNamespace(device_type="cpu"), engine=IPEX)
     found = policy.with_cause(lines, runtime, traces, cell, 4)
     assert [line.measured for line in found] == [words, "1 s"]
 
