@@ -1,4 +1,4 @@
-"""Asks the installed transformers whether fixtures.transformers_api says the truth. Ends with "it does" or an error."""
+"""Asks the installed transformers whether fixtures.transformers_api knows it. Prints "it does", or ends with an error."""
 
 import re
 import sys
