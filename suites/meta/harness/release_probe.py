@@ -1,4 +1,4 @@
-"""Asks the installed transformers whether fixtures.transformers_api knows it. Prints "it does", or ends with an error."""
+"""Asks the installed transformers whether fixtures.transformers_api knows it. Prints "it does", or raises."""
 
 import re
 import sys
