@@ -42,7 +42,7 @@ test: .venv .venv-4.48 lint
 
 # What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted
 # fault, and whole runs that are killed, resumed, disturbed and compared.
-nightly: .venv .venv-4.48
+nightly: .venv .venv-4.48 .venv-stock
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and autotp and not ($(SHARDED))" \
 		-k "not ($(LAUNCHED))" $(SUITES)

@@ -14,6 +14,7 @@ from suites.meta.runs.test_cli import refused
 RELEASE = "4.48.3"
 PYTHON = ".venv-4.48/bin/python"  # as the documentation has it, from the project's root
 SUITES = ("generation", "generate", "dispatch", "latency", "quantization", "distributed", "accuracy", "robustness")
+STOCK = ".venv-stock/bin/python"
 FLOAT = "bf16" if HAS_BF16 else "fp32"
 ONE, INT4, GROUP = (f"llama-2-7b-{kind}" for kind in (f"{FLOAT}-cpu-single", "int4-cpu-single", "bf16-cpu-autotp"))
 TRAINED = f"smollm2-135m-{FLOAT}-cpu-single"
@@ -88,6 +89,41 @@ def test_every_architecture_describes_its_class_there_too(specified):
     code = f"RELEASE = {RELEASE!r}\n{TABLES}"
     done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "every table describes its class" in done.stdout, done.stderr
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("environment", [".venv", ".venv-4.48", ".venv-stock"])
+def test_what_the_suite_knows_of_a_release_is_true_of_it(environment):
+    python = ROOT / environment / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"{environment} is not installed: run `make {environment}`")
+    command = [python, "-m", "suites.meta.harness.release_probe"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "it does\n", done.stderr
+
+
+@pytest.mark.nightly
+def test_the_stock_stack_is_compared_with_this_one(tmp_path):
+    """Baichuan2's own code does not run there, which is known before anything is started."""
+    if not (ROOT / STOCK).exists():
+        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    selected = [ONE, f"baichuan2-13b-{FLOAT}-cpu-single"]
+    run = run_suite(tmp_path, f"--against={STOCK}", *nodes("against", selected), "--benchmark-disable", "-rA")
+    assert run.status == 0, run.output
+    assert "transformers 5.24.0" in run.output
+    verdict, _, message, _ = run.tests[f"test_against[{selected[1]}]"]
+    assert verdict == "UNSUPPORTED"
+    assert "needs transformers before 5 (its own code takes no cache of transformers 5)" in message
+
+
+@pytest.mark.nightly
+def test_trained_weights_score_alike_in_the_stock_stack(tmp_path):
+    """In fp32, where tokens or requests of another lm-eval would show; so few documents leave the score undecided."""
+    if not (ROOT / STOCK).exists():
+        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    cell = "smollm2-135m-fp32-cpu-single-eager"
+    run = run_suite(tmp_path, f"--stock-python={STOCK}", *nodes("accuracy", [cell]), f"--limit={DOCUMENTS}", "-rA")
+    assert run.verdict(f"test_accuracy[{cell}]") == "INCONCLUSIVE", run.output
 
 
 @pytest.mark.nightly

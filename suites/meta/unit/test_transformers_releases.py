@@ -134,6 +134,14 @@ def test_a_model_too_new_for_the_release_is_unsupported_with_the_reason():
     assert why_unsupported(cells["qwen3-4b-fp32-cpu-single"], NEWEST) is None
 
 
+def test_a_class_that_a_release_does_not_run_is_unsupported_with_the_reason():
+    [cell] = [cell for cell in load_matrix().cells(["cpu"]) if cell.id == "baichuan2-13b-fp32-cpu-single"]
+    reason = why_unsupported(cell, "5.24.0")
+    words = "baichuan2-13b needs transformers before 5 (its own code takes no cache of transformers 5)"
+    assert reason == f"{words}; 5.24.0 is installed"
+    assert why_unsupported(cell, NEWEST) is None
+
+
 def test_a_model_too_new_for_the_other_stack_is_unsupported_before_anything_runs():
     [cell] = [cell for cell in load_matrix().cells(["cpu"]) if cell.id == "qwen3-4b-fp32-cpu-single"]
     other = types.SimpleNamespace(python="/there/python", versions={"transformers": SPECIFIED})
