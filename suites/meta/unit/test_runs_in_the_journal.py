@@ -123,7 +123,7 @@ def test_a_run_that_says_it_resumes_itself_is_a_run(written):
     {"staged": [dict(suite="latency", platform="../..", key="k", name="c", values={"x": [1.0, None, "s"]}, n=1)]},
     {"staged": [dict(platform="cpu", key="..", name="c", scores={"task": "t"})]},
     {"staged": [dict(platform="cpu", key="k", name="c", scores={"task": "t"})]},
-    {"script_lines": [[1]]}, {"code": "none"},
+    {"script_lines": [[1]]}, {"code": "none"}, {"metrics": None}, {"metrics": {"x": [1.0]}},
 ])  # fmt: skip
 def test_values_that_could_not_be_accepted_are_not_taken(tmp_path, change):
     check_replays({"t1": finished("a", "t1")}, tmp_path / "journal.jsonl", tmp_path)
