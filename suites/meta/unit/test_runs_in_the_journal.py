@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fixtures.checks.verdicts import CellVerdict, Line
+from fixtures.plugin.outcome import as_record
 from fixtures.plugin.resume import check_replays
 from fixtures.plugin.retry import Attempts
 from fixtures.results import Journal, ResultsError
@@ -105,6 +106,14 @@ def test_a_record_that_does_not_say_how_its_test_ended_is_one_sentence(written, 
     path = written(opening("a"), finished("a", "t1") | change)
     with pytest.raises(ResultsError, match=r"journal.jsonl: the record of .* does not say how .*; remove its line"):
         read_chain(path)
+
+
+@pytest.mark.parametrize("more", [{}, {"exception": True}])
+def test_lines_can_be_read_as_they_are_written(written, more):
+    """A field that a Line gains must not make every journal one that cannot be read."""
+    lines = [as_record(Line("runs", "FAIL", "m", "a", "+1%", 1.0)) | more]
+    record = finished("a", "t1", "FAIL") | {"lines": lines}
+    assert read_chain(written(opening("a"), record)).finished["t1"]["lines"] == lines
 
 
 @pytest.mark.parametrize("change", [{"started": None}, {"started": "soon"}, {"resumes": ["a"]}, {"differs": [1]}])
