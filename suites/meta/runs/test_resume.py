@@ -94,6 +94,7 @@ def test_replayed_verdicts_count_and_start_no_worker(folder):
     assert run.tests[latency(FAILED)][:2] == ("FAIL", "failure")
     assert run.tests[latency(UNTIMED)][:2] == ("INCONCLUSIVE", "skipped")
     assert "finished" in run.property(latency(UNTIMED), "from_journal")
+    assert f"pytest 'suites/test_latency.py::{latency(FAILED)}'" in run.property(latency(FAILED), "reproduce")
     assert "which came to its end: without --resume they would be run anew" in run.output
     assert f"{latency(FAILED)} FAIL (journal)" in run.output
     after = (folder / "journal.jsonl").read_text()

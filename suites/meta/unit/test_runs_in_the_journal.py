@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fixtures.checks.verdicts import CellVerdict, Line
+from fixtures.plugin.outcome import as_record
 from fixtures.plugin.resume import check_replays
 from fixtures.plugin.retry import Attempts
 from fixtures.results import Journal, ResultsError
@@ -107,6 +108,14 @@ def test_a_record_that_does_not_say_how_its_test_ended_is_one_sentence(written, 
         read_chain(path)
 
 
+@pytest.mark.parametrize("more", [{}, {"exception": True}])
+def test_lines_can_be_read_as_they_are_written(written, more):
+    """A field that a Line gains must not make every journal one that cannot be read."""
+    lines = [as_record(Line("runs", "FAIL", "m", "a", "+1%", 1.0)) | more]
+    record = finished("a", "t1", "FAIL") | {"lines": lines}
+    assert read_chain(written(opening("a"), record)).finished["t1"]["lines"] == lines
+
+
 @pytest.mark.parametrize("change", [{"started": None}, {"started": "soon"}, {"resumes": ["a"]}, {"differs": [1]}])
 def test_an_opening_record_that_opens_nothing_is_one_sentence(written, change):
     path = written(opening("a", **change), finished("a", "t1"))
@@ -123,7 +132,7 @@ def test_a_run_that_says_it_resumes_itself_is_a_run(written):
     {"staged": [dict(suite="latency", platform="../..", key="k", name="c", values={"x": [1.0, None, "s"]}, n=1)]},
     {"staged": [dict(platform="cpu", key="..", name="c", scores={"task": "t"})]},
     {"staged": [dict(platform="cpu", key="k", name="c", scores={"task": "t"})]},
-    {"script_lines": [[1]]}, {"code": "none"},
+    {"script_lines": [[1]]}, {"code": "none"}, {"metrics": None}, {"metrics": {"x": [1.0]}},
 ])  # fmt: skip
 def test_values_that_could_not_be_accepted_are_not_taken(tmp_path, change):
     check_replays({"t1": finished("a", "t1")}, tmp_path / "journal.jsonl", tmp_path)
