@@ -32,11 +32,12 @@ qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
 # Of each family's representative INT4 and that float precision; sharded, one of each kind of positions; under launchers,
-# one. Answers of stock PyTorch of each family, compiled and in INT4 of one. The suite's own tests share two processes, a file in one of them; cells are timed and run one at a time.
+# one. Answers of stock PyTorch of two families. The suite's own tests share two processes, a file in one of them; cells
+# are timed and run one at a time.
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
 		-k "not ($(LAUNCHED)) or llama-2-7b" $(SUITES)
-	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager or llama2 and representative and (compile or torchao)" \
+	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager and single" -k "llama-2-7b or bloom-7b1" \
 		suites/test_generation.py
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile suites/meta
 

@@ -13,7 +13,8 @@ from fixtures.plugin.outcome import reproduce
 OTHERS = {"--matrix", "--waivers", "--dry-run", "--gate", "--allow-partial", "--update-baselines", "--results"}
 OTHERS |= {"--bundle", "--bundle-key"}
 OTHERS |= {"--resume", "--spec-lines", "--accept-anyway"}
-OTHERS |= {"--report", "--report-before", "--markdown", "--ctrf", "--webhook", "--compare-runs"}
+OTHERS |= {"--report", "--report-before", "--markdown", "--ctrf", "--webhook", "--compare-runs", "--bundle"}
+OTHERS |= {"--bundle-key"}
 
 
 class Names:

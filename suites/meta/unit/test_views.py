@@ -13,6 +13,7 @@ import pytest
 from fixtures.checks.verdicts import VERDICTS
 from fixtures.matrix import load_matrix
 from fixtures.plugin import views
+from fixtures.plugin.options import GRID_OPTIONS
 from fixtures.report import changes, ci, page
 from fixtures.report.validated import SIGNS, validated
 from fixtures.report.view import view_of
@@ -82,6 +83,12 @@ def test_a_thousand_cells_stay_below_three_megabytes(tmp_path):
     assert len(html.encode()) * max(1, 1000 / len(cells)) < 3e6
 
 
+def test_the_command_that_repeats_a_test_accepts_nothing():
+    options = {"--platform": "auto", "--weights": "auto", "--update-baselines": "True", "--threads": "2", "bs": "4"}
+    test = changes.Test(record("latency", ONE, options=options), None)
+    assert test.command == f"bs=4 pytest 'suites/test_latency.py::test_latency[{ONE}]' --threads=2"
+
+
 # -- changes ----
 
 
@@ -118,6 +125,52 @@ HOST = "llama-2-7b-bf16-cpu-single"
 ])  # fmt: skip
 def test_changes_between_two_runs_have_their_kind(before, now, found):
     assert kinds([before], [now]) == found
+
+
+LONGER = {"--platform": "max1550", "--weights": "auto", "--input-tokens": "1024"}
+
+
+def operations(number, verdict="PASS"):
+    return record(
+        "dispatch", ONE, verdict, lines=[line(verdict, "operations", measured=f"{number} operations in 8 steps")]
+    )
+
+
+@pytest.mark.parametrize(("before", "now", "kind", "words"), [
+    (record("latency", HOST), record("latency", HOST, metrics=SLOW, options=LONGER), "incomparable",
+     "--input-tokens by default before, 1024 now"),
+    (operations(732, "NO_BASELINE"), operations(790, "NO_BASELINE"), "dispatch", "operations 732 to 790"),
+    (operations(732), operations(732), None, ""),
+])  # fmt: skip
+def test_what_was_measured_otherwise_and_what_is_dispatched_otherwise_is_named(tmp_path, before, now, kind, words):
+    found = view(tmp_path, [now], before=[before]).changes
+    assert [*found] == ([kind] if kind else [])
+    assert all(words in change.text for group in found.values() for change in group)
+
+
+def test_every_option_of_the_grid_makes_times_incomparable():
+    assert {option for option, _ in GRID_OPTIONS.values()} <= {*changes.MEASURED_BY}
+
+
+def test_two_boards_are_compared_and_what_differs_is_said_first(tmp_path, capsys):
+    boards = [c.id for c in MATRIX.cells(["max1550"])][:3]
+    before = write(tmp_path / "a.jsonl", [record("latency", cell) for cell in boards])
+    after = [
+        record("latency", c, metrics=TIMES | {"fastest": [t, None, "s"]})
+        for c, t in zip(boards, (0.03, 0.033, 0.036), strict=True)
+    ]
+    other = write(tmp_path / "b.jsonl", [r | {"machine": "b-machine"} for r in after] + [record("generate", ONE)])
+    other.write_text(
+        other.read_text().replace("a-machine", "b-machine").replace('"torch": "2.8.0"', '"torch": "2.9.0"')
+    )
+    assert changes.main([str(before), str(other)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == [
+        "3 tests before, 4 after; a-machine and b-machine",
+        "before: torch 2.8.0 instead of 2.9.0",
+        "time after over before: median 1.1, 1 to 1.2, of 3 tests",
+    ]
+    assert said[-1] == "3 tests are as they were", "one that is new is not among them"
 
 
 @pytest.mark.parametrize(("now", "status", "words"), [
@@ -260,8 +313,51 @@ def test_a_webhook_gets_counts_and_failures_and_its_secret_stays_unsaid(tmp_path
     assert lines == ["posted to 127.0.0.1: 204"]
 
 
-def test_a_webhook_that_does_not_answer_fails_no_run(tmp_path):
+class Answers(http.server.BaseHTTPRequestHandler):
+    """A server that is no use to who posts there."""
+
+    def do_POST(self):
+        if self.path == "/garbage":
+            self.wfile.write(b"what?\r\n")
+            return
+        self.send_response(404 if self.path == "/lost" else 302)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(("path", "words"), [
+    ("/lost", "it answered 404"), ("/moved", "it answered 302"), ("/garbage", "BadStatusLine"),
+    ("/s3cret with a blank", "InvalidURL"), (None, "URLError"),
+])  # fmt: skip
+def test_a_webhook_that_is_no_use_fails_no_run_and_stays_unsaid(tmp_path, path, words):
+    server = http.server.HTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = 9 if path is None else server.server_port
     journal = write(tmp_path / "j.jsonl", [record("generation", ONE)])
-    assert [*views.write(*ended(journal, webhook="http://127.0.0.1:9/s3cret"), {})] == [
-        "not posted to 127.0.0.1: URLError"
-    ]
+    lines = [*views.write(*ended(journal, webhook=f"http://127.0.0.1:{port}{path or '/s3cret'}"), {})]
+    server.shutdown()
+    assert lines == [f"not posted to 127.0.0.1: {words}"]
+
+
+@pytest.mark.parametrize("address", ["ftp://host/s3cret", "https:s3cret", "http://[s3cret", "http://host:s3cret/", ""])
+def test_what_is_no_address_is_one_sentence_without_it(address):
+    given = {"webhook": address, "report_before": None}
+    with pytest.raises(pytest.UsageError, match="--webhook: this is no address that") as refused:
+        views.check(SimpleNamespace(getoption=lambda name, default=None: given.get(name, default)))
+    assert "s3cret" not in str(refused.value)
+
+
+def test_views_of_many_processes_are_refused_beforehand():
+    given = {"ctrf": "file", "dist": "load"}
+    with pytest.raises(pytest.UsageError, match="--ctrf shows a run of one process; leave out xdist's -n"):
+        views.check(SimpleNamespace(getoption=lambda name, default=None: given.get(name, default)))
+
+
+@pytest.mark.parametrize("words", [["--webhook", "https://h/s3cret"], ["--webhook=https://h/s3cret"]])
+def test_accepted_values_do_not_keep_the_address(words):
+    kept = views.without_address(["-m", "llama2", *words, "--ctrf", "c.json"])
+    assert "s3cret" not in str(kept)
+    assert [*kept[:2], *kept[-2:]] == ["-m", "llama2", "--ctrf", "c.json"]
