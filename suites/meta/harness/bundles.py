@@ -98,7 +98,9 @@ class Run:
             "accepted": "a",
             "options": {"--platform": "auto", "--worker-python": "/opt/x/python"},
         }
-        here = Here("amx", tuple(platform.name for platform in load_matrix().platforms))
+        matrix = load_matrix()
+        engines = tuple(name for name, engine in matrix.engines.items() if engine.suffix)
+        here = Here("amx", tuple(platform.name for platform in matrix.platforms), engines=engines)
         self.waivers = load_waivers(baselines / "waivers.toml", here)
 
     def test(self, suite, cell_id, act, baseline=True):
