@@ -343,7 +343,8 @@ def test_a_webhook_that_is_no_use_fails_no_run_and_stays_unsaid(tmp_path, path, 
 
 
 @pytest.mark.parametrize("address", ["ftp://host/s3cret", "https:s3cret", "http://[s3cret", "http://host:s3cret/", ""])
-def test_what_is_no_address_is_one_sentence_without_it(address):
+def test_what_is_no_address_is_one_sentence_without_it(address, monkeypatch):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     given = {"webhook": address, "report_before": None, "dist": "no"}
     with pytest.raises(pytest.UsageError, match="--webhook: this is no address that") as refused:
         views.check(SimpleNamespace(getoption=lambda name, default=None: given.get(name, default)))
