@@ -48,7 +48,8 @@ def test_the_names_of_checks_are_those_of_the_code():
     """A name that the table lacks could not be waived."""
     written = set(names_in_checks())
     assert len(written) > 50, "the sources no longer read as they did: this test sees too little"
-    assert written - {name for names in checks_of().values() for name in names} == set()
+    own = {"attempts"}  # of a test that ran twice
+    assert written - own - {name for names in checks_of().values() for name in names} == set()
 
 
 # What is wrong in the table, and what the one sentence that ends the run says of it.
