@@ -36,8 +36,8 @@ STEPS, VOCABULARY = 33, 64
 
 
 def cells():
-    """{id: cell} of the host."""
-    return {cell.id: cell for cell in load_matrix().cells(["cpu"])}
+    """{id: cell} of the whole matrix."""
+    return {cell.id: cell for cell in load_matrix().every_cell()}
 
 
 def node(suite, cell_id):
@@ -99,8 +99,8 @@ class Run:
             "options": {"--platform": "auto", "--worker-python": "/opt/x/python"},
         }
         matrix = load_matrix()
-        engines = tuple(name for name, engine in matrix.engines.items() if engine.suffix)
-        here = Here("amx", tuple(platform.name for platform in matrix.platforms), engines=engines)
+        platforms = tuple(platform.name for platform in matrix.platforms)
+        here = Here("amx", platforms, engines=matrix.engines_in_ids)
         self.waivers = load_waivers(baselines / "waivers.toml", here)
 
     def test(self, suite, cell_id, act, baseline=True):

@@ -70,6 +70,16 @@ def test_a_good_bundle_holds_and_every_verdict_is_derived_anew(good, owner):
     assert found.claimed - 6 == sum(map(len, found.missing.values())), "claimed tests without a record are known"
 
 
+def test_a_cell_of_another_engine_is_derived_anew_and_held_against_the_claims_of_that_engine(good, tmp_path):
+    run = bundles.Run(tmp_path, good / "baselines")
+    run.test("generation", f"{bundles.PASSES}-eager", bundles.generated())
+    bundle.write(tmp_path / "e.bundle", run.close(), good / "baselines")
+    found = check.verify(tmp_path / "e.bundle")
+    assert not found.problems, sentences(found)
+    assert found.replayed == 1
+    assert {cell.rpartition("-")[2] for cells in found.missing.values() for cell in cells} == {"eager"}
+
+
 def test_the_same_journal_gives_the_same_bytes(good, tmp_path):
     arguments = good / "journal.jsonl", good / "baselines"
     bundle.write(tmp_path / "b.bundle", *arguments, key=good / "owner.pem")

@@ -62,6 +62,16 @@ def test_a_cell_has_its_evidence(tmp_path):
         assert words in found
 
 
+def test_cells_of_two_engines_have_columns_of_their_own(tmp_path):
+    other = "llama-2-7b-fp16-b580-single"
+    found = view(tmp_path, [record("generation", other), record("generation", f"{other}-eager", "FAIL")])
+    [grid] = found.grids
+    assert [column[-1] for column in grid.columns] == ["ipex", "eager"]
+    assert [group.worst for group in grid.rows[0][-1]] == ["PASS", "FAIL"]
+    assert found.facets()["engine"] == ["ipex", "eager"]
+    assert 'data-engine="eager"' in page.render(found)
+
+
 def test_what_a_worker_says_is_text_and_never_markup(tmp_path):
     html = page.render(
         view(tmp_path, [record("generation", ONE, "FAIL", lines=[line("FAIL", measured="<script>x</script>")])])
