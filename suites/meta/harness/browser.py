@@ -16,7 +16,7 @@ class Page:
     """One tab. Usable as a context manager."""
 
     def __init__(self, url, width=1280, height=900):
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # the browser ends a little later
         to_read, self.to = os.pipe()
         self.answers, to_write = os.pipe()
         command = [PROGRAM, *(f"--{flag}" for flag in FLAGS), f"--user-data-dir={self.folder.name}", "about:blank"]
