@@ -28,6 +28,7 @@ from fixtures.results.traces import TraceFiles
 from fixtures.verify import archive, bundle, manifest, signing
 from fixtures.worker.environment import ROOT
 from fixtures.worker.termination import RecipeError
+from suites.meta.harness.journals import ORIGIN
 
 PASSES, WAIVED = "llama-2-7b-fp32-cpu-single", "phi-3-mini-4k-fp32-cpu-single"
 FAILS, UNSUPPORTED, TRACED = "qwen2-7b-fp32-cpu-single", "llama-2-7b-fp16-cpu-single", "llama-2-7b-bf16-cpu-single"
@@ -85,19 +86,8 @@ class Run:
     def __init__(self, folder, baselines):
         self.journal, self.baselines = Journal(folder / "journal.jsonl"), baselines
         self.totals, self.tests, self.held = Totals(), [], []
-        self.identity = {
-            "machine": "a-cpu",
-            "numerics": {"cpu": "amx"},
-            "drivers": {},
-            "python": "3.11.7",
-            "versions": {"torch": "2.8.0"},
-            "against": {},
-            "commit": "c0ffee",
-            "sources": sources(),
-            "matrix": "m",
-            "accepted": "a",
-            "options": {"--platform": "auto", "--worker-python": "/opt/x/python"},
-        }
+        options = {"--platform": "auto", "--worker-python": "/opt/x/python"}
+        self.identity = ORIGIN | {"machine": "a-cpu", "sources": sources(), "options": options}
         matrix = load_matrix()
         platforms = tuple(platform.name for platform in matrix.platforms)
         here = Here("amx", platforms, engines=matrix.engines_in_ids)
