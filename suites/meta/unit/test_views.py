@@ -5,6 +5,7 @@ import gzip
 import http.server
 import json
 import re
+import shutil
 import threading
 from types import SimpleNamespace
 
@@ -17,6 +18,8 @@ from fixtures.plugin.options import GRID_OPTIONS
 from fixtures.report import changes, ci, page
 from fixtures.report.validated import SIGNS, validated
 from fixtures.report.view import view_of
+from suites.meta.harness import bundles
+from suites.meta.harness.inner import ROOT
 from suites.meta.harness.journals import TIMES, every_verdict, line, of_platforms, record, write
 
 MATRIX = load_matrix()
@@ -70,6 +73,31 @@ def test_cells_of_two_engines_have_columns_of_their_own(tmp_path):
     assert [group.worst for group in grid.rows[0][-1]] == ["PASS", "FAIL"]
     assert found.facets()["engine"] == ["ipex", "eager"]
     assert 'data-engine="eager"' in page.render(found)
+
+
+def test_evidence_as_runs_keep_it_is_plotted(tmp_path):
+    shutil.copytree(ROOT / "baselines", tmp_path / "baselines")
+    kept = bundles.journal(tmp_path, tmp_path / "baselines")
+    found = evidence_of(page.render(view_of(kept, MATRIX, ())))
+    shown = re.findall(r"<figcaption>(relative errors: .*?)</figcaption>", found[bundles.PASSES])
+    assert len(shown) == len({*shown}) > 2, "one plot of each row of numbers, however often it was used"
+
+
+def test_errors_over_prompt_length_are_plotted(tmp_path):
+    errors = {"~": "LengthErrors", "check": "lengths", "errors": {"~": "value", "at": 0}}
+    values = [{"~": "tuple", "items": [3.0, 1.0, 2.0]}, errors]
+    kept = record("robustness", ONE, evidence={"calls": [], "values": values})
+    assert "errors of lengths: 3 values, 1 to 3" in evidence_of(page.render(view(tmp_path, [kept])))[ONE]
+
+
+@pytest.mark.parametrize("evidence", [
+    {"calls": [{"reduced": [["x", [], {"~": "value", "at": 9}]]}], "values": []},
+    {"calls": [{"reduced": [["x", [], {"~": "array", "shape": [2, 1], "values": [1, 2]}]]}]},
+    {"calls": [{}]},
+])  # fmt: skip
+def test_evidence_without_a_row_of_numbers_has_no_plot(tmp_path, evidence):
+    found = evidence_of(page.render(view(tmp_path, [record("generation", ONE, evidence=evidence)])))
+    assert "<figure>" not in found[ONE]
 
 
 def test_what_a_worker_says_is_text_and_never_markup(tmp_path):
