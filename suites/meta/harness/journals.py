@@ -2,6 +2,7 @@
 
 from fixtures.checks.verdicts import VERDICTS
 from fixtures.matrix import load_matrix
+from fixtures.report.view import view_of
 from fixtures.results import Journal
 
 ORIGIN = {
@@ -66,3 +67,8 @@ def every_verdict():
     """One record of each verdict, each on a cell of its own."""
     cells = load_matrix().cells(["max1550"])
     return [record("generation", cell.id, verdict) for cell, verdict in zip(cells, VERDICTS, strict=False)]
+
+
+def view(tmp_path, records, before=None, **more):
+    then = write(tmp_path / "before.jsonl", before) if before else None
+    return view_of(write(tmp_path / "now.jsonl", records, **more), load_matrix(), (), then)
