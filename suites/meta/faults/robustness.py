@@ -194,5 +194,5 @@ def bit_flipped_in_a_batch(model):
 
 
 def norm_rescaled(model):
-    norm = next(held for held in model.parameters() if held.dim() == 1).data
+    norm = next(held for held in model.parameters() if held.dim() == 1 and held.numel()).data
     _after(model, lambda ids: norm[:1].mul_(1.001))
