@@ -1,0 +1,55 @@
+"""Which models the worker of a reference loads: those that the plan of the device's memory counts, and no other."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from fixtures.matrix import load_matrix
+from fixtures.matrix.memory import reference_names
+from fixtures.matrix.precisions import noise_of
+from fixtures.measure.reference import Reference
+
+CELLS = {cell.id: cell for cell in load_matrix().every_cell()}
+ON_DEVICES = ["llama-2-7b-fp16-max1550-single", "llama-2-7b-int4-max1550-single", "llama-2-7b-fp16-max1550-single-eager"]
+ON_DEVICES += ["llama-2-7b-int4-b580-single-torchao-int4"]
+ON_DEVICES += [f"llama-2-7b-{name}-cuda-single-eager" for name in ("fp16", "fp32")]
+
+
+@dataclasses.dataclass
+class Recorded:
+    """Stands for the worker: notes the names of the models that it is told to load, and answers nothing."""
+
+    loaded: list
+
+    def submit(self, operation, arrays=None, name="", **arguments):
+        if operation == "load":
+            self.loaded.append(name)
+
+
+def loaded_for(cell):
+    worker = Recorded([])
+    weights = SimpleNamespace(
+        of=lambda model, device: SimpleNamespace(geometry=model.geometry, trained=False),
+        tokens_of_text=lambda *_: list(range(8192)),
+        spec=lambda *_, **more: {},
+    )
+    runtime = SimpleNamespace(
+        weights=weights,
+        processes=SimpleNamespace(worker=lambda *_: worker),
+        deadline=lambda _: 1,
+        settings=SimpleNamespace(faults={}),
+    )
+    reference = Reference(runtime, cell.model, cell.platform.device_type)
+    reference.begin([noise_of(cell)], spans=reference.spans)
+    return worker.loaded
+
+
+@pytest.mark.parametrize("cell", ON_DEVICES)
+def test_a_device_holds_the_models_of_its_plan_and_no_other(cell):
+    loaded = [name.split()[0] for name in loaded_for(CELLS[cell])]
+    assert sorted(loaded) == sorted(reference_names(CELLS[cell]))
+
+
+def test_a_host_has_a_third_opinion_besides():
+    assert loaded_for(CELLS["llama-2-7b-bf16-cpu-single"]) == ["fp32", "eager", "bf16"]
