@@ -18,7 +18,7 @@ STOCK = ".venv-stock/bin/python"
 FLOAT = "bf16" if HAS_BF16 else "fp32"
 ONE, INT4, GROUP = (f"llama-2-7b-{kind}" for kind in (f"{FLOAT}-cpu-single", "int4-cpu-single", "bf16-cpu-autotp"))
 TRAINED = f"smollm2-135m-{FLOAT}-cpu-single"
-# One cell of each suite, and its verdict; `make test` runs these cells but the last under the newest release, too. Only
+# One cell of each suite, and its verdict; `make test` runs most of these cells under the newest release, too. Only
 # dispatch differs, which is compared with the traces of one release; so few documents leave a score undecided.
 NOT_COMPARED = ("INCOMPARABLE", "NO_BASELINE")
 WANTED = {
@@ -48,11 +48,15 @@ def possible():
     return {key: wanted for key, wanted in WANTED.items() if HAS_BF16 or "-bf16-" not in key[2]}
 
 
+def tests_of(suites):
+    return [node for suite, file, cell in possible() if suite in suites for node in nodes(suite, [cell], file)]
+
+
 @pytest.fixture(scope="module")
 def run(specified, tmp_path_factory):
-    tests = [node for suite, file, cell in possible() for node in nodes(suite, [cell], file)]
-    tests += nodes("generation", [TOO_NEW])
-    return run_suite(tmp_path_factory.mktemp("specified"), specified, f"--limit={DOCUMENTS}", "-rA", *tests)
+    """The cells that `make test` has time for: answers, and a checkpoint in a process of its own."""
+    tests = tests_of(("generation", "int4_reload")) + nodes("generation", [TOO_NEW])
+    return run_suite(tmp_path_factory.mktemp("specified"), specified, "-rA", *tests)
 
 
 def test_no_suite_is_left_out():
@@ -61,11 +65,24 @@ def test_no_suite_is_left_out():
     assert {*SUITES} == {file for _, file, _ in WANTED} == files - {"against", "move"}
 
 
-def test_one_cell_of_each_suite_has_the_same_verdict(run):
+def same_verdicts(run):
     assert run.status == 0, run.output
     assert "transformers 4.48.3" in run.output
-    found = {key: run.verdict(f"test_{key[0]}[{key[2]}]") for key in possible()}
-    assert {key: found[key] for key, wanted in possible().items() if found[key] not in wanted} == {}, run.output
+    wanted = {f"test_{suite}[{cell}]": verdicts for (suite, _, cell), verdicts in possible().items()}
+    found = {name: run.verdict(name) for name in wanted if name in run.tests}
+    assert {name: found[name] for name in found if found[name] not in wanted[name]} == {}, run.output
+    return found
+
+
+def test_answers_and_a_reloaded_checkpoint_have_the_same_verdict(run):
+    assert len(same_verdicts(run)) == 2
+
+
+@pytest.mark.nightly
+def test_one_cell_of_each_suite_has_the_same_verdict(specified, tmp_path):
+    tests = tests_of({suite for suite, _, _ in possible()})
+    found = same_verdicts(run_suite(tmp_path, specified, f"--limit={DOCUMENTS}", "-rA", *tests))
+    assert len(found) == len(possible())
 
 
 def test_a_model_that_is_newer_is_unsupported_with_the_release_it_needs(run):

@@ -11,9 +11,14 @@ from fixtures.matrix.precisions import noise_of
 from fixtures.measure.reference import Reference
 
 CELLS = {cell.id: cell for cell in load_matrix().every_cell()}
-ON_DEVICES = ["llama-2-7b-fp16-max1550-single", "llama-2-7b-int4-max1550-single", "llama-2-7b-fp16-max1550-single-eager"]
-ON_DEVICES += ["llama-2-7b-int4-b580-single-torchao-int4"]
-ON_DEVICES += [f"llama-2-7b-{name}-cuda-single-eager" for name in ("fp16", "fp32")]
+ON_DEVICES = [
+    "llama-2-7b-fp16-max1550-single",
+    "llama-2-7b-int4-max1550-single",
+    "llama-2-7b-fp16-max1550-single-eager",
+    "llama-2-7b-int4-b580-single-torchao-int4",
+    "llama-2-7b-fp16-cuda-single-eager",
+    "llama-2-7b-fp32-cuda-single-eager",
+]
 
 
 @dataclasses.dataclass

@@ -312,11 +312,18 @@ def test_a_waiver_of_another_stack_is_not_in_force(tmp_path, versions, expected)
     assert in_force(tmp_path, f"versions = {versions}\n", Here(versions=lambda: stack)) is expected
 
 
+@pytest.mark.parametrize(("engines", "expected"), [("", False), ('engines = ["eager", "compile"]\n', True)])
+def test_a_waiver_of_stock_engines_is_about_the_stack_that_runs_them(tmp_path, engines, expected):
+    stacks = Here(versions=lambda: {"transformers": "4.51.3"}, stock_versions=lambda: {"transformers": "5.24.0"})
+    waiver = load(tmp_path, "schema = 1\n" + WINDOW + engines + 'versions = { "transformers" = "==5.*" }\n').all[0]
+    assert (stacks.why_not(waiver, "cpu") is None) is expected
+
+
 def test_nothing_is_asked_of_the_machine_without_need(tmp_path):
     def never():
         raise AssertionError("selected for what no waiver names")
 
-    assert in_force(tmp_path, "", Here("amx", ("cpu",), never, never))
+    assert in_force(tmp_path, "", Here("amx", ("cpu",), never, never, never))
 
 
 @pytest.mark.parametrize(("platforms", "expected"), [('"cpu"', True), ('["max*", "c?u"]', True), ('"max*"', False)])
