@@ -17,8 +17,10 @@ FOR_LINUX := --generate-hashes --python-version 3.11 --python-platform x86_64-ma
 LOCKING := --extra dev $(FOR_LINUX)
 # Families whose sharded cells `make test` runs: rotary positions, and ALiBi.
 SHARDED := llama2 or bloom
+# Models of which the first two targets ask test_robustness, which has two hundred prompts for each cell.
+FEW := llama-2-7b or bloom-7b1
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
-ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED))" --benchmark-compare
+ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) and (not robustness or $(FEW))" --benchmark-compare
 # test_against needs another stack (--against=PYTHON), test_move two engines (--move).
 SUITES := $(filter-out suites/test_against.py suites/test_move.py,$(sort $(wildcard suites/test_*.py)))
 
@@ -36,7 +38,7 @@ qualify: .venv
 # are timed and run one at a time.
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
-		-k "not ($(LAUNCHED)) or llama-2-7b" $(SUITES)
+		-k "(not ($(LAUNCHED)) or llama-2-7b) and (not robustness or $(FEW))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager and single" -k "llama-2-7b or bloom-7b1" \
 		suites/test_generation.py
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile suites/meta
@@ -47,6 +49,7 @@ nightly: .venv .venv-4.48 .venv-stock
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and autotp and not ($(SHARDED))" \
 		-k "not ($(LAUNCHED))" $(SUITES)
+	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" -k "not ($(FEW))" suites/test_robustness.py
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 
