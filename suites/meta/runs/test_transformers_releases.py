@@ -48,14 +48,14 @@ def possible():
     return {key: wanted for key, wanted in WANTED.items() if HAS_BF16 or "-bf16-" not in key[2]}
 
 
-def tests_of(suites):
+def cells_of(suites):
     return [node for suite, file, cell in possible() if suite in suites for node in nodes(suite, [cell], file)]
 
 
 @pytest.fixture(scope="module")
 def run(specified, tmp_path_factory):
     """The cells that `make test` has time for: answers, and a checkpoint in a process of its own."""
-    tests = tests_of(("generation", "int4_reload")) + nodes("generation", [TOO_NEW])
+    tests = cells_of(("generation", "int4_reload")) + nodes("generation", [TOO_NEW])
     return run_suite(tmp_path_factory.mktemp("specified"), specified, "-rA", *tests)
 
 
@@ -80,7 +80,7 @@ def test_answers_and_a_reloaded_checkpoint_have_the_same_verdict(run):
 
 @pytest.mark.nightly
 def test_one_cell_of_each_suite_has_the_same_verdict(specified, tmp_path):
-    tests = tests_of({suite for suite, _, _ in possible()})
+    tests = cells_of({suite for suite, _, _ in possible()})
     found = same_verdicts(run_suite(tmp_path, specified, f"--limit={DOCUMENTS}", "-rA", *tests))
     assert len(found) == len(possible())
 

@@ -23,7 +23,7 @@ ON_DEVICES = [
 
 @dataclasses.dataclass
 class Recorded:
-    """Stands for the worker: notes the names of the models that it is told to load, and answers nothing."""
+    """Stands for the worker: notes the names of the models that it has to load, and answers nothing."""
 
     loaded: list
 
