@@ -17,7 +17,8 @@ FOR_LINUX := --generate-hashes --python-version 3.11 --python-platform x86_64-ma
 LOCKING := --extra dev $(FOR_LINUX)
 # Families whose sharded cells `make test` runs: rotary positions, and ALiBi.
 SHARDED := llama2 or bloom
-# Models of which the first two targets ask test_robustness, which has two hundred prompts for each cell.
+# Models of which the first two targets ask test_robustness, which has two hundred prompts for each cell, and the second
+# one test_latency.
 FEW := llama-2-7b or bloom-7b1
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) and (not robustness or $(FEW))" --benchmark-compare
@@ -38,7 +39,7 @@ qualify: .venv
 # are timed and run one at a time.
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
-		-k "(not ($(LAUNCHED)) or llama-2-7b) and (not robustness or $(FEW))" $(SUITES)
+		-k "(not ($(LAUNCHED)) or llama-2-7b) and (not (robustness or latency) or $(FEW))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager and single" -k "llama-2-7b or bloom-7b1" \
 		suites/test_generation.py
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile suites/meta
@@ -49,7 +50,8 @@ nightly: .venv .venv-4.48 .venv-stock
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and autotp and not ($(SHARDED))" \
 		-k "not ($(LAUNCHED))" $(SUITES)
-	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT))" -k "not ($(FEW))" suites/test_robustness.py
+	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and single" -k "not ($(FEW))" \
+		suites/test_robustness.py suites/test_latency.py
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 
