@@ -184,6 +184,10 @@ FORGERIES = {
         lambda rs: record_of(rs, PASSES)["lines"][0].update(measured="40 x LlamaDecoderLayer"),
         f"{PASSES}: its line optimised says PASS (40 x LlamaDecoderLayer, value 0.0)",
     ),
+    "end of a long line": (
+        lambda rs: record_of(rs, PASSES)["lines"][0].update(measured="x" * 300, allowed="anything"),
+        "xxx, value 0.0, allowed 'anything'), and PASS (",
+    ),
     "metric": (
         lambda rs: record_of(rs, PASSES)["metrics"].update(noise_ratio=[0.5, 0.1, "stock errors"]),
         f"{PASSES}: its metric noise_ratio is [0.5, 0.1, 'stock errors']",
