@@ -13,6 +13,8 @@ pytestmark = pytest.mark.nightly
 BROKEN, SLOWED, SOUND = (f"llama-2-7b-{precision}-cpu-single" for precision in ("fp32", "int4", "bf16"))
 CELLS = possible([BROKEN, SLOWED, SOUND])
 GRID = {"beam": "1", "output": "12", "iter": "4"}
+# Where the status stands, and the headings of what other work on the machine left undecided in one of the runs.
+NOT_TIMED = ("", KINDS["not compared"], KINDS["other"])
 FAULTS = [plant(BROKEN, "before", "rope_base_doubled"), plant(SLOWED, "after", "latency.slowed_to_double")]
 
 
@@ -28,10 +30,10 @@ def said(tmp_path_factory):
     both = [*nodes("generation", CELLS), *nodes("latency", CELLS), values, "--benchmark-compare"]
     run_suite(before, *both, environment=GRID)
     run_suite(after, "-p", "suites.meta.harness.planting", *FAULTS, *both, environment=GRID)
-    told = run_suite(accepted, "--compare-runs", str(before / "journal.jsonl"), str(after / "journal.jsonl"))
-    print(told.output)
-    heading, found = "", {"": told.status}
-    for line in told.output.splitlines():
+    compared = run_suite(accepted, "--compare-runs", str(before / "journal.jsonl"), str(after / "journal.jsonl"))
+    print(compared.output)
+    heading, found = "", {"": compared.status}
+    for line in compared.output.splitlines():
         heading = line.rpartition(" (")[0] if re.fullmatch(r"\w.* \(\d+\)", line) else heading
         if test := re.match(r"  suites/\S+::(\S+\]): ", line):
             found.setdefault(heading, set()).add(test[1])
@@ -39,7 +41,7 @@ def said(tmp_path_factory):
 
 
 def test_the_broken_and_the_slowed_cell_are_named_and_no_other(said):
-    named = {test for heading, tests in said.items() if heading for test in tests}
+    named = {test for heading, tests in said.items() if heading not in NOT_TIMED for test in tests}
     assert said[""] == 1
     assert said[KINDS["new failure"]] == {generation(BROKEN)}
     assert named == {generation(BROKEN), latency(SLOWED)}

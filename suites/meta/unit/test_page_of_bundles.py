@@ -133,7 +133,7 @@ def test_days_left_are_those_of_the_last_run_whatever_day_it_is(pair, tmp_path):
     assert "(210 days left on 2026-11-02)" in evidence_of(html)[f"{bundles.WAIVED} on xeon-with-amx"]
 
 
-def test_bundles_of_one_machine_are_told_apart(pair, tmp_path):
+def test_bundles_of_one_machine_have_names_of_their_own(pair, tmp_path):
     again = [tmp_path / "again.bundle", tmp_path / "x" / "again.bundle"]
     again[1].parent.mkdir()
     for path in again:
