@@ -67,9 +67,10 @@ results: .venv
 	.venv/bin/python -m fixtures.report.results results/page/journal.jsonl cpu > results/page/results-cpu.md
 	mv results/page/results-cpu.md docs/results-cpu.md
 
-# Verifies bundles: `make verify BUNDLE=FILE KEY=PUB`. Without a key, who signed is not checked.
+# Verifies bundles: `make verify BUNDLE=FILE KEY=PUB`. Without a key, who signed is not checked; PAGE=DIR is a folder for
+# one page of all of them.
 verify: .venv
-	.venv/bin/python -m fixtures.verify $(BUNDLE) $(addprefix --key ,$(KEY))
+	.venv/bin/python -m fixtures.verify $(BUNDLE) $(addprefix --key ,$(KEY)) $(addprefix --page ,$(PAGE))
 
 # Changes every kind of file at random, 5,000 times each.
 fuzz: .venv

@@ -81,16 +81,18 @@ def latency(cell):
 
 
 class Run:
-    """Writes a journal as a run does, with the waivers and accepted values of a folder of baselines."""
+    """Writes a journal as a run on `machine` does, with the waivers and accepted values of a folder of baselines."""
 
-    def __init__(self, folder, baselines):
+    def __init__(self, folder, baselines, machine="a-cpu", isa="amx"):
+        self.isa = isa
         self.journal, self.baselines = Journal(folder / "journal.jsonl"), baselines
         self.totals, self.tests, self.held = Totals(), [], []
         options = {"--platform": "auto", "--worker-python": "/opt/x/python"}
-        self.identity = ORIGIN | {"machine": "a-cpu", "sources": sources(), "options": options}
+        self.identity = ORIGIN | {"machine": machine, "numerics": {"cpu": isa}, "sources": sources()}
+        self.identity["options"] = options
         matrix = load_matrix()
         platforms = tuple(platform.name for platform in matrix.platforms)
-        here = Here("amx", platforms, engines=matrix.engines_in_ids)
+        here = Here(isa, platforms, engines=matrix.engines_in_ids)
         self.waivers = load_waivers(baselines / "waivers.toml", here)
 
     def test(self, suite, cell_id, act, baseline=True):
@@ -108,7 +110,7 @@ class Run:
         self.tests.append(nodeid)
 
     def close(self):
-        fingerprint = {"cpu": "a CPU", "cores": 2, "memory_gib": 16, "isa": "amx", "devices": []}
+        fingerprint = {"cpu": "a CPU", "cores": 2, "memory_gib": 16, "isa": self.isa, "devices": []}
         opening = {"expected": len(self.tests), "tests": self.tests, "started": "2026-11-01T00:00:00+00:00"}
         opening |= {"resumes": None, "differs": [], "fingerprint": fingerprint, **self.identity}
         self.journal.append({"kind": "run", "run": "aa11", **opening})
@@ -147,9 +149,9 @@ def traced(cell, verdict):
     verdict(check_dispatch(Dispatch(cell, trace), accepted[0] if accepted else None))
 
 
-def journal(folder, baselines):
+def journal(folder, baselines, **machine):
     """A journal of six tests: three PASS, one WAIVED, one FAIL, one UNSUPPORTED."""
-    run = Run(folder, baselines)
+    run = Run(folder, baselines, **machine)
     run.test("generation", PASSES, generated())
     run.test("generation", WAIVED, generated(past_window=4900.0))
     broken = dict(logits=None, error=RecipeError("ValueError", "no such thing"))

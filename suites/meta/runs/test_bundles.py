@@ -9,7 +9,8 @@ import pytest
 from fixtures.matrix import load_matrix
 from fixtures.verify import bundle, check, signing
 from suites.meta.harness import bundles
-from suites.meta.harness.inner import ROOT, run_suite
+from suites.meta.harness.inner import ROOT, nodes, run_suite
+from suites.meta.harness.on_software_xpu import run_on
 
 pytestmark = pytest.mark.nightly
 MOST = 10.0  # CPU seconds for a thousand tests
@@ -27,12 +28,35 @@ def test_a_real_run_is_bundled_and_every_verdict_is_derived_anew(tmp_path):
         f"--bundle-key={private}", "--benchmark-compare", timeout=1200,
     )  # fmt: skip
     assert f"bundle {made}" in run.output
-    found = check.verify(made, [signing.public_key(public)])
+    derived_anew(made, run, signing.public_key(public))
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(made), "--key", str(public)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+def derived_anew(made, run, *keys):
+    """The bundle of a run holds, and every verdict that was measured follows from its measurements."""
+    found = check.verify(made, keys)
     assert not found.problems, "\n".join(found.problems)
     assert found.counts.total() == len(run.tests)
     assert found.replayed == found.counts.total() - found.counts["UNSUPPORTED"]
-    command = [sys.executable, "-c", WITHOUT_TORCH, str(made), "--key", str(public)]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+def test_scores_and_ranks_of_launchers_are_derived_anew(tmp_path):
+    made = tmp_path / "run.bundle"
+    tests = nodes("accuracy", ["smollm2-135m-fp32-cpu-single"])
+    for launcher in ("mpirun", "torchrun"):
+        tests += nodes(f"tp_{launcher}", ["llama-2-7b-bf16-cpu-autotp"], "distributed")
+    run = run_suite(tmp_path, *tests, "--limit=64", f"--bundle={made}", timeout=1200)
+    assert len(run.tests) == 3, run.output
+    derived_anew(made, run)
+
+
+def test_checkpoints_of_other_tools_are_derived_anew(tmp_path):
+    """On the software XPU: no host runs them."""
+    made = tmp_path / "run.bundle"
+    run, _ = run_on(tmp_path, [("int4_checkpoints", "llama-2-7b-int4-max1550-single")], f"--bundle={made}")
+    assert len(run.tests) == 1, run.output
+    derived_anew(made, run)
 
 
 def test_a_thousand_tests_are_bundled_and_verified_in_seconds(tmp_path, monkeypatch):

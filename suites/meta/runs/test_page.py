@@ -1,4 +1,4 @@
-"""The page on a run in a real browser: verdicts, filters, keyboard, widths, contrast, and no request to anybody."""
+"""The page on a run, and on several bundles, in a real browser: verdicts, filters, keyboard, widths, no request."""
 
 import itertools
 
@@ -6,9 +6,11 @@ import pytest
 
 from fixtures.checks.verdicts import VERDICTS
 from fixtures.matrix import load_matrix
-from fixtures.report.page import write_page
+from fixtures.report.page import saved, write_page
+from fixtures.verify.check import Verified
+from fixtures.verify.world import page_of
 from suites.meta.harness.browser import PROGRAM, Page
-from suites.meta.harness.journals import every_verdict, of_platforms, record, write
+from suites.meta.harness.journals import ORIGIN, every_verdict, of_platforms, record, write
 
 pytestmark = [
     pytest.mark.nightly,
@@ -125,3 +127,43 @@ def test_a_run_before_shows_first_what_differs(tmp_path):
     with Page(f"file://{write_page(now, tmp_path, before)}") as page:
         text = page.run("document.getElementById('differences').innerText")
         assert text.startswith("What differs from the run before\nNew failures 1")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The address of a page of three bundles: of two machines, and one that does not hold."""
+    folder = tmp_path_factory.mktemp("world")
+    found = [verified("xeon-with-amx"), verified("epyc-with-avx2", UNSUPPORTED="FAIL", PASS="WAIVED")]
+    found.append(Verified("broken.bundle", signer="unsigned", problems=["is damaged, or no bundle"]))
+    return "file://" + str(saved(page_of(found), folder / "index.html", "--page"))
+
+
+def verified(machine, **others):
+    """A bundle that holds, with a test of each verdict; `others` replace verdicts."""
+    records = [entry | {"verdict": others.get(entry["verdict"], entry["verdict"])} for entry in every_verdict()]
+    tests = {entry["nodeid"]: entry for entry in records}
+    run = {**ORIGIN, "machine": machine, "started": "2026-11-28T03:06:32+00:00"}
+    return Verified(f"{machine}.bundle", signer="unsigned", runs=[run], tests=tests, claimed=100)
+
+
+def test_machines_stand_beside_each_other_and_one_can_be_chosen(world):
+    with Page(world) as page:
+        assert len(page.run(SHOWN)) == 2 * len(VERDICTS)
+        page.run("(s => { s.value = 'epyc-with-avx2'; s.dispatchEvent(new Event('change', {bubbles: true})) })"
+                 "(document.querySelector('select[name=machine]'))")  # fmt: skip
+        assert {name.rpartition(" on ")[2] for name in page.run(SHOWN)} == {"epyc-with-avx2"}
+        assert page.run("location.hash") == "#machine=epyc-with-avx2"
+        page.run(f"document.querySelector('[data-cell=\"{FIRST} on epyc-with-avx2\"]').click()")
+        page.wait("document.getElementById('cell').open")
+        assert f"{FIRST} on epyc-with-avx2" in page.run("document.getElementById('evidence').innerText")
+        for width, dark in itertools.product((1280, 400), (False, True)):
+            page.resize(width, 900)
+            page.dark(dark)
+            for script in ("location.hash = ''", f"location.hash = 'cell={FIRST} on xeon-with-amx'"):
+                page.run(script)
+                page.wait("document.getElementById('cell').open === location.hash.startsWith('#cell')")
+                worst, where = page.run(CONTRAST)
+                assert worst >= 4.5, where
+                assert page.run(CUT) <= 0
+        assert "DOES NOT HOLD" in page.run("document.getElementById('machines').innerText")
+        assert page.complaints() == page.requests() == []

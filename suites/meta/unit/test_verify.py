@@ -111,7 +111,7 @@ def test_the_manifests_are_statements_that_tools_know(files):
 def test_several_bundles_make_one_table(good, tmp_path, capsys):
     paths = [good / "a.bundle", bundles.made(tmp_path / "b.bundle", archive.read(good / "a.bundle"))]
     assert main([*map(str, paths), "--page", str(tmp_path)]) == 0
-    assert "| b.bundle | nobody | a-cpu |" in (tmp_path / "verified.md").read_text()
+    assert "| b.bundle | unsigned | a-cpu |" in (tmp_path / "verified.md").read_text()
     assert "unsigned: nothing says who ran it" in capsys.readouterr().out
 
 
@@ -183,6 +183,10 @@ FORGERIES = {
     "line": (
         lambda rs: record_of(rs, PASSES)["lines"][0].update(measured="40 x LlamaDecoderLayer"),
         f"{PASSES}: its line optimised says PASS (40 x LlamaDecoderLayer, value 0.0)",
+    ),
+    "end of a long line": (
+        lambda rs: record_of(rs, PASSES)["lines"][0].update(measured="x" * 300, allowed="anything"),
+        "xxx, value 0.0, allowed 'anything'), and PASS (",
     ),
     "metric": (
         lambda rs: record_of(rs, PASSES)["metrics"].update(noise_ratio=[0.5, 0.1, "stock errors"]),
