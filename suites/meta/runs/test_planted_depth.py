@@ -1,5 +1,7 @@
 """Each fault of depth turns its check red, a sound model none."""
 
+import dataclasses
+
 import pytest
 
 from fixtures.checks.depth import accepted_curve, check_depth
@@ -28,9 +30,7 @@ def lines_with():
         planted = {"fault_after": f"suites.meta.faults.depth:{fault}"} if fault else {}
         runtime.settings.faults.update({CELL.id: planted})
         measured = measure_depth(runtime, CELL, accepted)
-        found = {line.check: line for line in check_depth(measured, tolerances(), accepted)}
-        print("\n".join(map(str, found.values())))
-        return measured, found
+        return measured, lines_of(measured, accepted)
 
     yield lines
     runtime.close()
@@ -41,6 +41,12 @@ def accepted(lines_with):
     """The Accepted of a sound model."""
     measured, _ = lines_with(None, Accepted(None, True))
     return Accepted({name: value for name, (value, *_) in accepted_curve(measured)[0].items()}, True)
+
+
+def lines_of(measured, accepted):
+    found = {line.check: line for line in check_depth(measured, tolerances(), accepted)}
+    print("\n".join(map(str, found.values())))
+    return found
 
 
 def red(lines):
@@ -57,8 +63,9 @@ def test_a_sound_model_holds(lines_with, accepted):
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_named(lines_with, accepted, name):
     fault = FAULTS[name]
-    _, lines = lines_with(name, accepted)
-    if lines[fault.check].party == MACHINE:
-        pytest.skip(str(lines[fault.check]))
+    measured, lines = lines_with(name, accepted)
+    if lines[fault.check].party == MACHINE:  # the fault is larger than what other work does to two curves
+        measured.curves = [dataclasses.replace(curve, disturbance="") for curve in measured.curves]
+        lines |= {fault.check: lines_of(measured, accepted)[fault.check]}
     assert lines[fault.check].verdict == "FAIL", lines[fault.check]
     assert red(lines) <= {fault.check, *fault.others}, "no other check is for it"
