@@ -22,8 +22,9 @@ SHARDED := llama2 or bloom
 FEW := llama-2-7b or bloom-7b1
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) and (not robustness or $(FEW))" --benchmark-compare
-# test_against needs another stack (--against=PYTHON), test_move two engines (--move).
-SUITES := $(filter-out suites/test_against.py suites/test_move.py,$(sort $(wildcard suites/test_*.py)))
+# test_against needs another stack (--against=PYTHON), test_move two engines (--move); test_depth is for `make nightly`.
+APART := suites/test_against.py suites/test_depth.py suites/test_move.py
+SUITES := $(filter-out $(APART),$(sort $(wildcard suites/test_*.py)))
 
 # This project's own distribution: one module, built by the locked setuptools.
 OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
@@ -44,10 +45,11 @@ test: .venv .venv-4.48 lint
 		suites/test_generation.py
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile suites/meta
 
-# What takes long and changes seldom: the other precisions, the timing gate end to end, fault injection, every planted
+# What takes long and changes seldom: the other precisions, contexts of growing depth, the timing gate end to end, fault injection, every planted
 # fault, and whole runs that are killed, resumed, disturbed and compared.
 nightly: .venv .venv-4.48 .venv-stock
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
+	.venv/bin/python -m pytest -m representative suites/test_depth.py
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and autotp and not ($(SHARDED))" \
 		-k "not ($(LAUNCHED))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and single" -k "not ($(FEW))" \

@@ -92,6 +92,12 @@ def test_nothing_asks_for_the_device_before_a_fork(request, machine):
 
 
 @pytest.mark.nightly
+def test_longer_contexts_are_measured_there(run_on):
+    run, _ = run_on({("depth", FP16): ""})
+    assert run.verdict(f"test_depth[{FP16}]") in ("PASS", "INCONCLUSIVE"), run.output  # others may keep the host busy
+
+
+@pytest.mark.nightly
 def test_no_clock_is_read_before_the_device_has_finished(single):
     assert not [query for query in queries(single[1]) if query.what == "clock"]
 

@@ -60,9 +60,9 @@ def run(specified, tmp_path_factory):
 
 
 def test_no_suite_is_left_out():
-    """Two compare what one run has once: releases by --against in a test of its own, and engines."""
+    """Two compare what one run has once, releases and engines; one is for `make nightly`."""
     files = {question.file.removeprefix("suites/test_").removesuffix(".py") for question in questions().values()}
-    assert {*SUITES} == {file for _, file, _ in WANTED} == files - {"against", "move"}
+    assert {*SUITES} == {file for _, file, _ in WANTED} == files - {"against", "move", "depth"}
 
 
 def same_verdicts(run):
@@ -155,6 +155,13 @@ def test_representative_cells_have_the_same_verdicts(specified, tmp_path):
     assert {verdicts[name][1] for name in new} == {"UNSUPPORTED"}
     compared = [name for name in verdicts if name not in new and not name.startswith("test_dispatch")]
     assert {name: verdicts[name] for name in compared if verdicts[name][0] != verdicts[name][1]} == {}
+
+
+@pytest.mark.nightly
+def test_longer_contexts_cost_what_they_cost_under_the_newest_release(specified, tmp_path):
+    run = run_suite(tmp_path, specified, *nodes("depth", [ONE]))
+    # Others may keep this machine busy.
+    assert run.verdict(f"test_depth[{ONE}]") in ("PASS", "INCONCLUSIVE"), run.output
 
 
 @pytest.mark.nightly

@@ -237,7 +237,7 @@ FORGERIES = {
     ),
     "qualification": (
         lambda rs: rs.append({"schema": 3, "kind": "gate", "run": "aa11", "gate": "QUALIFIED", "platforms": ["cpu"]}),
-        "run aa11 says QUALIFIED, and 725 claimed tests have no record",
+        "run aa11 says QUALIFIED, and 761 claimed tests have no record",
     ),
 }
 

@@ -103,7 +103,7 @@ class Memory:
     """Bytes of one card, held by this process and the others."""
 
     def __init__(self, card):
-        self.total, self.held, self.peak = settings()["memory"], 0, 0
+        self.total, self.held, self.peak, self.taken = settings()["memory"], 0, 0, 0
         path = FOLDER / f"memory{card}"
         with open(path, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -125,6 +125,7 @@ class Memory:
         if sum(self.numbers[1::2]) + size > self.total and self.by_all() + size > self.total:
             raise MemoryError(size, self.total, self.by_all(), self.held)
         self.held += size
+        self.taken += size
         self.peak = max(self.peak, self.held)
         self.numbers[self.slot + 1] = self.held
         return size

@@ -141,7 +141,9 @@ def reset_peak_memory_stats(device=None):
 
 def memory_stats(device=None):
     held, peak = memory_allocated(device), max_memory_allocated(device)
-    return {"allocated_bytes.all.current": held, "allocated_bytes.all.peak": peak}
+    taken = PROCESS.memory_of(_index(device)).taken if PROCESS.initialised else 0
+    allocated = {"current": held, "peak": peak, "allocated": taken}
+    return {f"allocated_bytes.all.{name}": size for name, size in allocated.items()}
 
 
 def mem_get_info(device=None):
