@@ -1,0 +1,62 @@
+"""Every planted fault of the suite in one table: what it breaks, where it strikes, and which check must turn red."""
+
+import dataclasses
+import functools
+import tomllib
+from pathlib import Path
+
+PATH = Path(__file__).with_name("registry.toml")
+CLASSES = (
+    "rope", "attention", "cache", "norms_mlp", "precision", "embeddings", "generation", "sampling", "memory", "int4",
+    "distributed", "path", "latency", "scores", "worker", "chance", "company", "shape",
+)  # fmt: skip
+MOMENTS = ("first", "before", "after", "in_folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A fault `module.function` of suites/meta/faults, planted at a moment of the recipe (`when`).
+
+    suite, cell: where it strikes most cheaply; `plain` in stock classes. checks: one of them must turn red. source:
+    the mechanism or public report that it is modelled on. unseen: why no check of that suite sees it; elsewhere: the
+    test file that plants it in whole runs instead, where a quiet machine, a group of ranks or an end of it is needed.
+    """
+
+    name: str
+    function: str
+    kind: str
+    suite: str
+    cell: str
+    checks: tuple
+    source: str
+    when: str = "after"
+    plain: bool = False
+    unseen: str = ""
+    elsewhere: str = ""
+
+    @property
+    def spec(self):
+        """Entries of the recipe's spec that plant it (fixtures.engine.recipe.load)."""
+        module, _, function = self.function.rpartition(".")
+        hook = {f"fault_{self.when}": f"suites.meta.faults.{module}:{function}"}
+        return {**hook, "plain": True} if self.plain else hook
+
+
+@functools.cache
+def faults():
+    """{name: Fault} in the order of registry.toml, whose [[group]] gives what its faults have in common."""
+    found = {}
+    for group in tomllib.loads(PATH.read_text(encoding="utf-8"))["group"]:
+        own = group.pop("faults")
+        for name, entry in own.items():
+            entry = {**group, **entry}
+            entry["function"] = f"{entry.pop('module')}.{entry.pop('function', name)}"
+            entry["checks"] = tuple(entry["checks"])
+            assert name not in found, f"{PATH.name}: two faults are called {name}"
+            found[name] = Fault(name, **entry)
+    return found
+
+
+def struck_here():
+    """The faults that a Striker plants: those that no other test is named for."""
+    return [fault for fault in faults().values() if not fault.elsewhere]
