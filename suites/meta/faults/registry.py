@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
-import tomllib
 from pathlib import Path
+
+from fixtures.io.shipped import table_of
 
 PATH = Path(__file__).with_name("registry.toml")
 CLASSES = (
@@ -46,10 +47,10 @@ class Fault:
 def faults():
     """{name: Fault} in the order of registry.toml, whose [[group]] gives what its faults have in common."""
     found = {}
-    for group in tomllib.loads(PATH.read_text(encoding="utf-8"))["group"]:
-        own = group.pop("faults")
-        for name, entry in own.items():
-            entry = {**group, **entry}
+    for group in table_of(PATH)["group"]:
+        common = {key: value for key, value in group.items() if key != "faults"}
+        for name, entry in group["faults"].items():
+            entry = {**common, **entry}
             entry["function"] = f"{entry.pop('module')}.{entry.pop('function', name)}"
             entry["checks"] = tuple(entry["checks"])
             assert name not in found, f"{PATH.name}: two faults are called {name}"

@@ -44,26 +44,23 @@ class Outcome:
         return self.red - sound.red
 
 
-class Variant(Runtime):
-    """A Runtime whose candidates get more `environment`."""
-
-    environment = None
-
-    def candidate(self, cell, world=None, **more):
-        extra = {"environment": self.environment} if self.environment else {}
-        return super().candidate(cell, world, **extra, **more)
-
-
 class Striker:
-    """Asks suites of cells, broken or not. `close` ends its workers."""
+    """Asks suites of cells, broken or not. `environment` is that of their candidates. `close` ends its workers."""
 
     def __init__(self, settings=None):
-        self.runtime = Variant(settings or Settings())
+        self.runtime = Runtime(settings or Settings())
+        self.environment, self._worker = {}, self.runtime.processes.worker
+        self.runtime.processes.worker = self._started
         self.cells = {cell.id: cell for cell in load_matrix().cells(["cpu"])}
         self._sound = {}
 
     def close(self):
         self.runtime.close()
+
+    def _started(self, device_type, role, precision=None, mode=None, world=1, environment=None, *more):
+        if role == "optimised":
+            environment = {**self.environment, **(environment or {})}
+        return self._worker(device_type, role, precision, mode, world, environment, *more)
 
     def sound(self, suite, cell_id, plain=False):
         """The Outcome of the unbroken model, asked once."""

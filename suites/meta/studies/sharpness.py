@@ -1,0 +1,152 @@
+"""Does green mean something? Every planted fault, unbroken models in variants, and the smallest size that is seen.
+
+`python -m suites.meta.studies.sharpness` measures on this host and writes docs/sharpness.md and its plot. What is
+measured stays in `--out`, so that a repeated command goes on where it was interrupted; `--only` names the parts, and
+`--page-only` writes the page of what is there.
+"""
+
+import argparse
+import datetime
+import fnmatch
+import itertools
+import json
+import zlib
+from pathlib import Path
+
+from fixtures.system.fingerprint import machine_fingerprint
+from fixtures.system.versions import versions
+from fixtures.worker.environment import ROOT
+from suites.meta.faults.registry import Fault, struck_here
+from suites.meta.harness.arithmetic import PRECISIONS
+from suites.meta.harness.striking import Striker
+
+from .rules import values
+from .sharpness_page import page, plot
+
+SUITE = "generation"
+CELL = "llama-3.2-1b-{}-cpu-single"
+SIZES = [size for power in range(-6, 0) for size in (1 * 10**power, 2 * 10**power, 5 * 10**power)]  # shares
+GRADED = {  # sizes are shares; of norm eps what is added to it
+    "attention_scale": SIZES,
+    "rope_base": SIZES,
+    "norm_eps": SIZES[:12],
+    "mlp_output": SIZES,
+    "one_row": SIZES,
+}
+# What may differ between two sound machines: threads, the kernels that oneDNN chooses, and who computes.
+THREADS, KERNELS = (1, 2), (None, "AVX2", "AVX512_CORE", "AVX512_CORE_BF16")
+ENGINES = ({}, {"plain": True}, {"plain": True, "attention": "eager"})
+
+
+def others(measured):
+    """{rule: value} of other suites on a Generation, None where the model gave no answers."""
+    seen = measured.reference_logits
+    if measured.logits is None or seen is None:
+        return None
+    return values(measured.logits, seen.stock, measured.greedy_tokens)
+
+
+class Study:
+    """What was measured so far, in a file that every measurement is added to."""
+
+    def __init__(self, path):
+        self.path = path
+        empty = {"faults": {}, "unbroken": {}, "sizes": {}}
+        self.found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
+
+    def keep(self, part, key, record):
+        self.found[part][key] = record
+        stamp = datetime.date.today().isoformat()
+        self.found["context"] = {"day": stamp, "cpu": machine_fingerprint().cpu, "versions": versions()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+        print(part, key, record, flush=True)
+
+    def missing(self, part, keys):
+        return [key for key in keys if key not in self.found[part]]
+
+
+def measure_faults(study, striker, pattern):
+    """Each fault: caught by a check named for it, for another reason, or missed; and what other rules would say."""
+    known = {fault.name: fault for fault in struck_here() if fnmatch.fnmatch(fault.name, pattern)}
+    for name in sorted(study.missing("faults", known), key=lambda name: (known[name].cell, known[name].suite)):
+        fault = known[name]
+        sound, broken = striker.strike(fault)
+        red = broken.against(sound)
+        caught = "caught" if red & {*fault.checks} else "wrong reason" if red else "missed"
+        rules = {"sound": others(sound.measured), "broken": others(broken.measured)} if fault.suite == SUITE else None
+        record = {"kind": fault.kind, "outcome": caught, "red": sorted(red), "unseen": fault.unseen, "rules": rules}
+        study.keep("faults", name, {**record, "cell": fault.cell, "seconds": round(broken.seconds, 1)})
+
+
+def variants(cells, number):
+    """The first `number` of all (name, cell id, spec, environment), spread over the cells."""
+    found = []
+    for threads, kernels, engine in itertools.product(THREADS, KERNELS, ENGINES):
+        spec = {"threads": threads, **engine}
+        environment = {"ONEDNN_MAX_CPU_ISA": kernels} if kernels else {}
+        for cell in cells:
+            name = (
+                f"{cell} {threads} {kernels or 'default'} {engine.get('attention') or ('stock' if engine else 'ipex')}"
+            )
+            found.append((name, cell, spec, environment))
+    chosen = sorted(found, key=lambda entry: zlib.crc32(entry[0].encode()))[:number]
+    return sorted(chosen, key=lambda entry: entry[1])
+
+
+def measure_unbroken(study, striker, number):
+    """Sound models in variants: what this suite and others report of them is a false alarm."""
+    cells = sorted(cell for cell in striker.cells if cell.endswith(tuple(f"-{p}-cpu-single" for p in PRECISIONS)))
+    chosen = {name: rest for name, *rest in variants(cells, number)}
+    for name in study.missing("unbroken", chosen):
+        cell, spec, environment = chosen[name]
+        sound = striker.sound(SUITE, cell, "plain" in spec)
+        striker.environment = environment
+        found = striker.ask(SUITE, cell, spec, sound.measured)
+        striker.environment = {}
+        record = {"red": sorted(found.against(sound)), "known": sorted(sound.red), "rules": others(found.measured)}
+        study.keep("unbroken", name, record)
+
+
+def measure_sizes(study, striker):
+    """For each graded fault and precision the checks that are red at each size, from the largest until none is."""
+    for name, precision in itertools.product(GRADED, PRECISIONS):
+        for size in reversed(GRADED[name]):
+            key = f"{name} {precision} {size:g}"
+            if key not in study.found["sizes"]:
+                function = f"parameters.{name}_at_{f'{size * 1e6:.10g}'.replace('.', 'p')}"
+                fault = Fault(key, function, "precision", SUITE, CELL.format(precision), (), "", when="before")
+                sound, broken = striker.strike(fault)
+                red = sorted(broken.against(sound))
+                study.keep("sizes", key, {"fault": name, "precision": precision, "size": size, "red": red})
+            if not study.found["sizes"][key]["red"]:
+                break
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="faults,unbroken,sizes", help="parts with commas")
+    parser.add_argument("--faults", default="*", help="a glob over names of faults")
+    parser.add_argument("--unbroken", type=int, default=300, help="variants of unbroken cells")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "sharpness.json")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "sharpness.md")
+    parser.add_argument("--page-only", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    study, parts = Study(options.out), options.only.split(",")
+    striker = Striker()
+    try:
+        for part in () if options.page_only else parts:
+            if part == "faults":
+                measure_faults(study, striker, options.faults)
+            elif part == "unbroken":
+                measure_unbroken(study, striker, options.unbroken)
+            else:
+                measure_sizes(study, striker)
+    finally:
+        striker.close()
+    options.page.write_text(page(study.found), encoding="utf-8")
+    options.page.with_suffix(".svg").write_text(plot(study.found["sizes"]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
