@@ -10,7 +10,7 @@ import os
 
 import torch
 
-LANES = 32  # of a warp; silent corruption recurs with its period
+WARP = 32  # threads; silent corruption recurs with this period
 
 
 def _attention(change):
@@ -42,13 +42,13 @@ def _rope(model, positions=lambda ids: ids, tables=lambda cos, sin: (cos, sin)):
 
 
 def rope_interleaved(model):
-    """Neighbouring lanes are rotated as pairs, as GPT-J's are, where the model means halves."""
+    """Neighbouring dims are rotated as pairs, as GPT-J's are, where the model means halves."""
     from transformers.models.llama import modeling_llama
 
     modeling_llama.rotate_half = lambda x: torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
 
 
-def rope_of_three_quarters_of_the_lanes(model):
+def rope_of_three_quarters_of_the_dims(model):
     def partial(cos, sin):
         cos, sin = cos.clone(), sin.clone()
         quarter = cos.shape[-1] // 8
@@ -75,6 +75,11 @@ def rope_positions_in_bf16(model):
 def rope_scaling_ignored(model):
     half = model.model.rotary_emb.inv_freq.shape[0]
     model.model.rotary_emb.inv_freq = model.config.rope_theta ** (-torch.arange(half, dtype=torch.float32) / half)
+
+
+def rope_scaling_switched_late(model):
+    """The factors of long contexts come in 16 tokens after the length at which they should."""
+    model.config.original_max_position_embeddings += 16
 
 
 # -- attention ----
@@ -220,9 +225,17 @@ def positions_after_padding_count_it(model):
 
 
 def sums_kept_in_bf16(model):
-    """The down projection adds up blocks of 64 products in bf16."""
+    """Every linear of a layer adds up blocks of 64 products in bf16."""
+    _sums_in_bf16(model, "_proj")
+
+
+def sums_of_the_down_projection_kept_in_bf16(model):
+    _sums_in_bf16(model, "down_proj")
+
+
+def _sums_in_bf16(model, end):
     for name, module in model.named_modules():
-        if name.endswith("down_proj"):
+        if name.endswith(end):
             module.forward = functools.partial(_summed, module.weight.data)
 
 
@@ -242,7 +255,7 @@ def activations_overflow_to_a_limit(model):
     _outputs(model, "down_proj", lambda x, y: y.clamp(-y.abs().max() / 2, y.abs().max() / 2))
 
 
-def not_a_number_in_one_lane(model):
+def not_a_number_in_one_column(model):
     """In decode, one number of one layer's output."""
     _outputs(model, "layers.1.mlp.down_proj", lambda x, y: _poked(y, float("nan")) if x.shape[1] == 1 else y)
 
@@ -253,15 +266,15 @@ def _poked(y, value):
     return y
 
 
-def lanes_corrupted_now_and_then(model):
-    """In one call of 50, a lane of each warp has its three highest bits of the mantissa flipped."""
+def columns_corrupted_now_and_then(model):
+    """In one call of 50, a column of each warp has its three highest bits of the mantissa flipped."""
     turn = itertools.count()
 
     def corrupted(x, y):
         if next(turn) % 50 != 7:
             return y
         bits = y.float().contiguous().view(torch.int32).clone()
-        bits[..., 3::LANES] ^= 0b111 << 20
+        bits[..., 3::WARP] ^= 0b111 << 20
         return bits.view(torch.float32).to(y.dtype)
 
     _outputs(model, "layers.1.mlp.down_proj", corrupted)
@@ -304,7 +317,7 @@ def calls_write_into_weights(model):
             model.model.norm.weight.data[7] += 0.05
         return y
 
-    _outputs(model, "lm_head", stored)
+    _outputs(model, "layers.1.mlp.down_proj", stored)  # the head gets no more than the last position
 
 
 def memory_of_weights_doubled(model):

@@ -44,7 +44,7 @@ def norm_of_queries_left_out(model):
 
 def activation_is_gelu(model):
     for module in _modules(model, ".mlp"):
-        module.act_fn = torch.nn.functional.gelu
+        module.act_fn = torch.nn.GELU()
 
 
 def tied_weights_lost(model):

@@ -8,6 +8,7 @@ measured stays in `--out`, so that a repeated command goes on where it was inter
 import argparse
 import datetime
 import fnmatch
+import functools
 import itertools
 import json
 import zlib
@@ -21,11 +22,12 @@ from suites.meta.harness.arithmetic import PRECISIONS
 from suites.meta.harness.striking import Striker
 
 from .rules import values
-from .sharpness_page import page, plot
+from .sharpness_page import ANY, page, plot
 
 SUITE = "generation"
 CELL = "llama-3.2-1b-{}-cpu-single"
 SIZES = [size for power in range(-6, 0) for size in (1 * 10**power, 2 * 10**power, 5 * 10**power)]  # shares
+CHECKS = (ANY, "logits", "regression")
 GRADED = {  # sizes are shares; of norm eps what is added to it
     "attention_scale": SIZES,
     "rope_base": SIZES,
@@ -35,6 +37,7 @@ GRADED = {  # sizes are shares; of norm eps what is added to it
 }
 # What may differ between two sound machines: threads, the kernels that oneDNN chooses, and who computes.
 THREADS, KERNELS = (1, 2), (None, "AVX2", "AVX512_CORE", "AVX512_CORE_BF16")
+PER_CELL = 6  # a cell costs its reference and its unbroken model once
 ENGINES = ({}, {"plain": True}, {"plain": True, "attention": "eager"})
 
 
@@ -80,8 +83,9 @@ def measure_faults(study, striker, pattern):
 
 
 def variants(cells, number):
-    """The first `number` of all (name, cell id, spec, environment), spread over the cells."""
-    found = []
+    """`number` of all (name, cell id, spec, environment), drawn by their names, PER_CELL of a cell on average."""
+    found, drawn = [], lambda name: zlib.crc32(name.encode())
+    cells = sorted(cells, key=drawn)[: -(-number // PER_CELL)]
     for threads, kernels, engine in itertools.product(THREADS, KERNELS, ENGINES):
         spec = {"threads": threads, **engine}
         environment = {"ONEDNN_MAX_CPU_ISA": kernels} if kernels else {}
@@ -90,7 +94,7 @@ def variants(cells, number):
                 f"{cell} {threads} {kernels or 'default'} {engine.get('attention') or ('stock' if engine else 'ipex')}"
             )
             found.append((name, cell, spec, environment))
-    chosen = sorted(found, key=lambda entry: zlib.crc32(entry[0].encode()))[:number]
+    chosen = sorted(found, key=lambda entry: drawn(entry[0]))[:number]
     return sorted(chosen, key=lambda entry: entry[1])
 
 
@@ -109,18 +113,27 @@ def measure_unbroken(study, striker, number):
 
 
 def measure_sizes(study, striker):
-    """For each graded fault and precision the checks that are red at each size, from the largest until none is."""
+    """The smallest size of each graded fault that any check sees, and each of CHECKS, by bisection over its sizes."""
     for name, precision in itertools.product(GRADED, PRECISIONS):
-        for size in reversed(GRADED[name]):
-            key = f"{name} {precision} {size:g}"
-            if key not in study.found["sizes"]:
-                function = f"parameters.{name}_at_{f'{size * 1e6:.10g}'.replace('.', 'p')}"
-                fault = Fault(key, function, "precision", SUITE, CELL.format(precision), (), "", when="before")
-                sound, broken = striker.strike(fault)
-                red = sorted(broken.against(sound))
-                study.keep("sizes", key, {"fault": name, "precision": precision, "size": size, "red": red})
-            if not study.found["sizes"][key]["red"]:
-                break
+        for check in CHECKS:
+            seen = functools.partial(_is_seen, study, striker, name, precision, check)
+            low, high = 0, len(GRADED[name])  # sizes below `low` are not seen, those from `high` on are
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (low, middle) if seen(GRADED[name][middle]) else (middle + 1, high)
+
+
+def _is_seen(study, striker, name, precision, check, size):
+    """Whether a check, or any for "any check", is red at a size; measured once."""
+    key = f"{name} {precision} {size:g}"
+    if key not in study.found["sizes"]:
+        function = f"parameters.{name}_at_{f'{size * 1e6:.10g}'.replace('.', 'p')}"
+        fault = Fault(key, function, "precision", SUITE, CELL.format(precision), (), "", when="before")
+        sound, broken = striker.strike(fault)
+        red = sorted(broken.against(sound))
+        study.keep("sizes", key, {"fault": name, "precision": precision, "size": size, "red": red})
+    red = study.found["sizes"][key]["red"]
+    return bool(red) if check == ANY else check in red
 
 
 def main():

@@ -7,6 +7,7 @@ from suites.meta.faults.registry import faults
 
 from .rules import alarms, rules
 
+ANY = "any check"
 OUTCOMES = ("caught", "wrong reason", "missed")
 HEAD = """# Sharpness
 
@@ -80,19 +81,22 @@ def _others(found):
 
 
 def _sizes(found):
-    smallest = {}
+    smallest = collections.defaultdict(dict)
     for record in found["sizes"].values():
-        for check in record["red"]:
-            key = record["fault"], record["precision"], check
-            smallest[key] = min(smallest.get(key, math.inf), record["size"])
+        row = smallest[record["fault"], record["precision"]]
+        for check in [ANY, *record["red"]] if record["red"] else ():
+            row[check] = min(row.get(check, math.inf), record["size"])
     rows = [
-        [fault, precision, f"`{check}`", f"{size:g}"] for (fault, precision, check), size in sorted(smallest.items())
+        [*key, *(f"{row[check]:g}" if check in row else "not seen" for check in (ANY, "logits", "regression"))]
+        for key, row in sorted(smallest.items())
     ]
     lead = (
-        "The smallest size at which a check is red, of sizes 1, 2 and 5 in each decade. A size is a share of what is "
-        "changed (0.01 is 1 %); of norm eps it is what is added to it.\n\n![resolution](sharpness.svg)\n\n"
+        "The smallest size at which a check is red, found by bisection over sizes 1, 2 and 5 in each decade, from 1e-6 "
+        "on. A size is a share of what is changed (0.01 is 1 %); of norm eps it is what is added to it. The accepted "
+        "ratio that `regression` compares with is the unbroken model's of the same run.\n\n"
+        "![resolution](sharpness.svg)\n\n"
     )
-    return "## Resolution\n\n" + lead + _table(["fault", "precision", "check", "smallest size seen"], rows)
+    return "## Resolution\n\n" + lead + _table(["fault", "precision", ANY, "`logits`", "`regression`"], rows)
 
 
 WIDTH, HEIGHT, LEFT, STEP = 760, 40, 190, 24

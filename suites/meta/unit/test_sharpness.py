@@ -55,5 +55,5 @@ def test_a_page_counts_what_was_found():
     assert "| `b` | c | missed | - | not explained |" in text
     assert "| this suite | 1 of 2 | 0 of 1 |" in text
     assert "| 0.1 absolute | 2 of 2 | 0 of 1 |" in text
-    assert "| one_row | fp32 | `logits` | 0.5 |" in text
+    assert "| one_row | fp32 | 0.5 | 0.5 | not seen |" in text
     assert plot(sizes).count("<circle") == len(sizes)
