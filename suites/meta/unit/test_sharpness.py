@@ -28,7 +28,7 @@ def test_a_small_error_breaks_only_the_strict_rules():
 
 
 def test_three_hundred_unbroken_cells_can_be_had():
-    cells = [f"cell-{number}" for number in range(13)]
+    cells = [f"cell-{number}-fp32" for number in range(13)]
     chosen = variants(cells, 300)
     assert len({name for name, *_ in chosen}) == 300
     assert {cell for _, cell, *_ in chosen} == {*cells}
@@ -40,12 +40,12 @@ def test_a_page_counts_what_was_found():
     sizes = {
         f"{name} {size}": {"fault": name, "precision": "fp32", "size": size, "red": ["logits"] if size > 0.1 else []}
         for name in GRADED
-        for size in (0.5, 0.01)
+        for size in (0.5, 0.01, 0)
     }
     found = {
         "faults": {
-            "a": {"kind": "rope", "outcome": "caught", "red": ["logits"], "rules": pair, **unseen},
-            "b": {"kind": "rope", "outcome": "missed", "red": [], "rules": pair, **unseen},
+            "a": {"kind": "rope", "outcome": "caught", "red": ["logits"], "rules": pair, "cell": "c"},
+            "b": {"kind": "rope", "outcome": "missed", "red": [], "rules": pair, "cell": "c"},
         },
         "unbroken": {"u": {"red": [], "known": [], "rules": sound}},
         "sizes": sizes,
@@ -53,7 +53,7 @@ def test_a_page_counts_what_was_found():
     text = page(found)
     assert "| rope | 1 | 0 | 1 |" in text
     assert "| `b` | c | missed | - | not explained |" in text
-    assert "| this suite | 1 of 2 | 0 of 1 |" in text
-    assert "| 0.1 absolute | 2 of 2 | 0 of 1 |" in text
-    assert "| one_row | fp32 | 0.5 | 0.5 | not seen |" in text
-    assert plot(sizes).count("<circle") == len(sizes)
+    assert "| this suite | 1 of 2 | 1 of 2 | 0 of 1 |" in text
+    assert "| 0.1 absolute | 2 of 2 | 2 of 2 | 0 of 1 |" in text
+    assert "| one_row | fp32 | 0.5 | 0.5 | not seen | - |" in text
+    assert plot(sizes).count("<circle") == 2 * len(GRADED)
