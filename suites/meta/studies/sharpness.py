@@ -14,7 +14,7 @@ import json
 import zlib
 from pathlib import Path
 
-from fixtures.system.fingerprint import machine_fingerprint
+from fixtures.system.fingerprint import commit_of, machine_fingerprint
 from fixtures.system.versions import versions
 from fixtures.worker.environment import ROOT
 from suites.meta.faults.registry import Fault, struck_here
@@ -56,11 +56,12 @@ class Study:
         self.path = path
         empty = {"faults": {}, "unbroken": {}, "sizes": {}}
         self.found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
+        self.commit = commit_of(ROOT)
 
     def keep(self, part, key, record):
-        self.found[part][key] = record
-        stamp = datetime.date.today().isoformat()
-        self.found["context"] = {"day": stamp, "cpu": machine_fingerprint().cpu, "versions": versions()}
+        stamp = f"{datetime.date.today().isoformat()} at commit {self.commit}"
+        self.found[part][key] = {**record, "measured": stamp}
+        self.found["context"] = {"cpu": machine_fingerprint().cpu, "versions": versions()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
         print(part, key, record, flush=True)
@@ -100,17 +101,21 @@ def variants(cells, number):
 
 
 def measure_unbroken(study, striker, number):
-    """Sound models in variants: what this suite and others report of them is a false alarm."""
+    """Sound models in variants: what this suite and others report of them is a false alarm.
+
+    A run finds accepted values of its own arithmetic and engine alone, so variants that differ in threads are compared.
+    """
     cells = sorted(cell for cell in striker.cells if cell.endswith(tuple(f"-{p}-cpu-single" for p in PRECISIONS)))
     chosen = {name: rest for name, *rest in variants(cells, number)}
     for name in study.missing("unbroken", chosen):
         cell, spec, environment = chosen[name]
         sound = striker.sound(SUITE, cell, "plain" in spec)
         striker.environment = environment
-        found = striker.ask(SUITE, cell, spec, sound.measured)
+        compared = not environment and "attention" not in spec
+        found = striker.ask(SUITE, cell, spec, sound.measured if compared else None)
         striker.environment = {}
         record = {"red": sorted(found.against(sound)), "known": sorted(sound.red), "rules": others(found.measured)}
-        study.keep("unbroken", name, record)
+        study.keep("unbroken", name, {**record, "compared": compared})
 
 
 def measure_sizes(study, striker):

@@ -3,7 +3,7 @@
 import collections
 import math
 
-from suites.meta.faults.registry import faults
+from suites.meta.faults.registry import CLASSES, faults
 
 from .rules import alarms, rules
 
@@ -11,8 +11,8 @@ ANY = "any check"
 OUTCOMES = ("caught", "wrong reason", "missed")
 HEAD = """# Sharpness
 
-Written by `make sharpness` (`python -m suites.meta.studies.sharpness`), {day}, on {cpu}, with {versions}. Nothing here
-holds for another machine. No Intel GPU was used.
+Written by `make sharpness` (`python -m suites.meta.studies.sharpness`) from measurements on {cpu}, with {versions}:
+{when}. Nothing here holds for another machine. No Intel GPU was used.
 
 A planted fault is caught if a check that is named for it turns red, which it does not for the unbroken model of the
 same cell, in the same run. It is caught for a wrong reason if only other checks do, and missed if none does.
@@ -30,18 +30,30 @@ here are the unbroken model's of the same run. `suites/meta/studies/rules.toml` 
 Variants are unbroken cells with other threads and kernels (`ONEDNN_MAX_CPU_ISA`), under IPEX, stock, or stock with
 eager attention. Of {} variants {} are of cells that fail by a known defect and are left out; {} gave no answers: {}.
 The others gave {} different sets of numbers: threads and kernels often change no bit, so there are fewer variants than
-it seems. Other seeds and batch shapes were not tried. This suite's own false alarms: {}.
+it seems. Other seeds and batch shapes were not tried. `regression` compares the {} that differ in threads alone: a run
+finds no values that were accepted of other arithmetic or of another attention. This suite's own false alarms: {}.
 
 """
 
 
 def page(found):
     """docs/sharpness.md of the Study's `found`."""
-    context = found.get("context", {"day": "never", "cpu": "no machine", "versions": {}})
+    context = found.get("context", {"cpu": "no machine", "versions": {}})
     versions = ", ".join(f"{name} {version}" for name, version in sorted(context["versions"].items()) if version)
-    text = HEAD.format(day=context["day"], cpu=context["cpu"], versions=versions)
-    parts = [text, _classes(found["faults"]), _not_seen(found["faults"]), _elsewhere(), _others(found), _sizes(found)]
+    text = HEAD.format(when=_when(found), cpu=context["cpu"], versions=versions)
+    records = found["faults"]
+    parts = [text, _classes(records), _not_seen(records), _elsewhere(), _others(found), _sizes(found), _each(records)]
     return "\n".join(parts)
+
+
+def _when(found):
+    counts = collections.Counter(
+        (part, record.get("measured", "on a day that is not known"))
+        for part in ("faults", "unbroken", "sizes")
+        for record in found[part].values()
+    )
+    names = {"faults": "faults", "unbroken": "unbroken variants", "sizes": "graded faults of one size"}
+    return "; ".join(f"{count} {names[part]} {measured}" for (part, measured), count in counts.items()) or "none"
 
 
 def _table(head, rows):
@@ -53,7 +65,7 @@ def _classes(records):
     counts = collections.defaultdict(collections.Counter)
     for record in records.values():
         counts[record["kind"]][record["outcome"]] += 1
-    rows = [[kind, *(counts[kind][outcome] for outcome in OUTCOMES)] for kind in counts]
+    rows = [[kind, *(counts[kind][outcome] for outcome in OUTCOMES)] for kind in CLASSES if kind in counts]
     total = [sum(row[place] for row in rows) for place in range(1, len(OUTCOMES) + 1)]
     return "## Faults by class\n\n" + _table(["class", *OUTCOMES], [*rows, ["all", *total]])
 
@@ -99,7 +111,8 @@ def _others(found):
         false = sum(name in alarms(record["rules"]) for record in clean)
         counts = (sum(broken), len(struck)), (told, len(struck)), (false, len(clean))
         rows.append([rule["title"], *(f"{count} of {all_}" for count, all_ in counts)])
-    lists = len(mute), "; ".join(mute) or "-", different, "; ".join(alarmed) or "none"
+    compared = sum(record["compared"] for record in clean)
+    lists = len(mute), "; ".join(mute) or "-", different, compared, "; ".join(alarmed) or "none"
     return OTHERS.format(len(unbroken), defects, *lists) + _table(
         ["rule", "alarms on faults", "of these none on the same cell unbroken", "false alarms on variants"], rows
     )
@@ -130,6 +143,17 @@ def _sizes(found):
         "![resolution](sharpness.svg)\n\n"
     )
     return "## Resolution\n\n" + lead + _table(["fault", "precision", ANY, "`logits`", "`regression`", "size 0"], rows)
+
+
+def _each(records):
+    rows = []
+    for name, fault in faults().items():
+        if name in records:
+            named = [check for check in records[name]["red"] if check in fault.checks]
+            by = f"`{'`, `'.join(named)}`" if named else records[name]["outcome"]
+            rows.append([f"`{name}`", records[name]["cell"], fault.strikes, fault.smallest, by])
+    lead = "The size is the planted one. Checks are those of the fault's own that turned red.\n\n"
+    return "## Each fault\n\n" + lead + _table(["fault", "cell", "strikes", "size", "caught by"], rows)
 
 
 WIDTH, HEIGHT, LEFT, STEP = 760, 40, 190, 24

@@ -44,13 +44,16 @@ def test_a_page_counts_what_was_found():
     }
     found = {
         "faults": {
-            "a": {"kind": "rope", "outcome": "caught", "red": ["logits"], "rules": pair, "cell": "c"},
+            "rope_interleaved": {"kind": "rope", "outcome": "caught", "red": ["logits"], "rules": pair, "cell": "c"},
             "b": {"kind": "rope", "outcome": "missed", "red": [], "rules": pair, "cell": "c"},
         },
-        "unbroken": {"u": {"red": [], "known": [], "rules": sound}},
+        "unbroken": {"u": {"red": [], "known": [], "rules": sound, "compared": True, "measured": "then at commit c0"}},
         "sizes": sizes,
     }
     text = page(found)
+    assert "; 1 unbroken variants then at commit c0; " in text
+    assert "`regression` compares the 1 that differ" in text
+    assert "| `rope_interleaved` | c | every call | all pairs of dims | `logits` |" in text
     assert "| rope | 1 | 0 | 1 |" in text
     assert "| `b` | c | missed | - | not explained |" in text
     assert "| this suite | 1 of 2 | 1 of 2 | 0 of 1 |" in text
