@@ -22,7 +22,10 @@ def parameter(fault):
     return pytest.param(fault, id=fault.name, marks=marks)
 
 
-@pytest.mark.parametrize("fault", map(parameter, sorted(struck_here(), key=lambda fault: (fault.cell, fault.suite))))
+FAULTS = sorted(struck_here(), key=lambda fault: (fault.cell, fault.suite))  # models are loaded once
+
+
+@pytest.mark.parametrize("fault", [*map(parameter, FAULTS)])
 def test_a_fault_turns_its_check_red(striker, fault):
     sound, broken = striker.strike(fault)
     print("\n".join(map(str, broken.lines)))
