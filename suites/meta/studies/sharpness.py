@@ -130,13 +130,18 @@ def measure_sizes(study, striker):
                 low, high = (low, middle) if seen(GRADED[name][middle]) else (middle + 1, high)
 
 
+def graded(key, name, precision, size):
+    """The Fault that a function of GRADED plants with a size."""
+    function = f"parameters.{name}_at_{f'{size * 1e6:.10g}'.replace('.', 'p')}"
+    cell = CELL.format(precision)
+    return Fault(key, function, "precision", SUITE, cell, (), "every call", "a size", f"{size:g}", when="before")
+
+
 def _is_seen(study, striker, name, precision, check, size):
     """Whether a check, or any for "any check", is red at a size; measured once."""
     key = f"{name} {precision} {size:g}"
     if key not in study.found["sizes"]:
-        function = f"parameters.{name}_at_{f'{size * 1e6:.10g}'.replace('.', 'p')}"
-        fault = Fault(key, function, "precision", SUITE, CELL.format(precision), (), "", when="before")
-        sound, broken = striker.strike(fault)
+        sound, broken = striker.strike(graded(key, name, precision, size))
         red = sorted(broken.against(sound))
         study.keep("sizes", key, {"fault": name, "precision": precision, "size": size, "red": red})
     red = study.found["sizes"][key]["red"]

@@ -1,9 +1,10 @@
 """What other suites' rules say of numbers that are known, and the page that is written of them."""
 
 import numpy as np
+import pytest
 
 from suites.meta.studies.rules import alarms, rules, values
-from suites.meta.studies.sharpness import GRADED, variants
+from suites.meta.studies.sharpness import GRADED, graded, variants
 from suites.meta.studies.sharpness_page import page, plot
 
 STOCK = np.random.default_rng(3).normal(0, 3, (4, 12, 40))
@@ -32,6 +33,14 @@ def test_three_hundred_unbroken_cells_can_be_had():
     chosen = variants(cells, 300)
     assert len({name for name, *_ in chosen}) == 300
     assert {cell for _, cell, *_ in chosen} == {*cells}
+
+
+@pytest.mark.parametrize(
+    ("size", "function"), [(0, "rope_base_at_0"), (5e-6, "rope_base_at_5"), (0.5, "rope_base_at_500000")]
+)
+def test_a_size_is_planted_in_millionths(size, function):
+    fault = graded("a key", "rope_base", "fp32", size)
+    assert fault.spec == {"fault_before": f"suites.meta.faults.parameters:{function}"}
 
 
 def test_a_page_counts_what_was_found():
