@@ -22,7 +22,7 @@ class Fault:
     `others` are given no check but these. strikes: the calls that it breaks; mechanism: what it stands for, or the
     public report; smallest: the size that must be seen. unseen: why no check of that suite sees it; elsewhere: the
     test file that plants it in whole runs instead, where a quiet machine, a group of ranks or an end of it is needed;
-    quick: the quick tests of the suite itself plant it, too.
+    quick: `make test` plants it, the others wait for `make nightly`.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Every fault of the registry, planted in its cheapest cell: a check that is named for it turns red.
 
-The quick ones are planted by `make test`, all by `make nightly`.
+`make test` plants the quick ones, `make nightly` the others.
 """
 
 import pytest

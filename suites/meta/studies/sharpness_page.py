@@ -67,7 +67,9 @@ def _classes(records):
         counts[record["kind"]][record["outcome"]] += 1
     rows = [[kind, *(counts[kind][outcome] for outcome in OUTCOMES)] for kind in CLASSES if kind in counts]
     total = [sum(row[place] for row in rows) for place in range(1, len(OUTCOMES) + 1)]
-    return "## Faults by class\n\n" + _table(["class", *OUTCOMES], [*rows, ["all", *total]])
+    seconds = sum(record.get("seconds", 0) for record in records.values())
+    lead = f"{len(records)} broken models took {seconds:.0f} s, without imports and unbroken models.\n\n"
+    return "## Faults by class\n\n" + lead + _table(["class", *OUTCOMES], [*rows, ["all", *total]])
 
 
 def _not_seen(records):
