@@ -60,7 +60,7 @@ class Study:
 
     def keep(self, part, key, record):
         stamp = f"{datetime.date.today().isoformat()} at commit {self.commit}"
-        self.found[part][key] = {**record, "measured": stamp}
+        self.found[part][key] = {"measured": stamp, **record}
         self.found["context"] = {"cpu": machine_fingerprint().cpu, "versions": versions()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
@@ -104,18 +104,30 @@ def measure_unbroken(study, striker, number):
     """Sound models in variants: what this suite and others report of them is a false alarm.
 
     A run finds accepted values of its own arithmetic and engine alone, so variants that differ in threads are compared.
+    A variant with an alarm is asked once more.
     """
     cells = sorted(cell for cell in striker.cells if cell.endswith(tuple(f"-{p}-cpu-single" for p in PRECISIONS)))
     chosen = {name: rest for name, *rest in variants(cells, number)}
-    for name in study.missing("unbroken", chosen):
-        cell, spec, environment = chosen[name]
-        sound = striker.sound(SUITE, cell, "plain" in spec)
-        striker.environment = environment
-        compared = not environment and "attention" not in spec
-        found = striker.ask(SUITE, cell, spec, sound.measured if compared else None)
-        striker.environment = {}
-        record = {"red": sorted(found.against(sound)), "known": sorted(sound.red), "rules": others(found.measured)}
-        study.keep("unbroken", name, {**record, "compared": compared})
+    alarmed = [name for name, record in study.found["unbroken"].items() if record["red"] and "again" not in record]
+    for name in [*study.missing("unbroken", chosen), *(name for name in alarmed if name in chosen)]:
+        record = study.found["unbroken"].get(name) or _variant(striker, *chosen[name])
+        if record["red"]:
+            print(name, *record.get("said", ()), sep="\n")
+            record["again"] = _variant(striker, *chosen[name])["red"]
+        study.keep("unbroken", name, record)
+
+
+def _variant(striker, cell, spec, environment):
+    """What is kept of a variant: its red checks, what they said, and those that are red without it."""
+    sound = striker.sound(SUITE, cell, "plain" in spec)
+    compared = not environment and "attention" not in spec
+    striker.environment = environment
+    found = striker.ask(SUITE, cell, spec, sound.measured if compared else None)
+    striker.environment = {}
+    red = found.against(sound)
+    said = [str(line) for line in found.lines if line.check in red]
+    rules = others(found.measured)
+    return {"red": sorted(red), "said": said, "known": sorted(sound.red), "rules": rules, "compared": compared}
 
 
 def measure_sizes(study, striker):

@@ -99,7 +99,7 @@ def _others(found):
     defects = len(unbroken) - len(clean) - len(mute)
     different = len({tuple(record["rules"].values()) for record in clean})
     alarmed = [
-        f"{name} (`{'`, `'.join(record['red'])}`)"
+        f"{name} (`{'`, `'.join(record['red'])}`; asked once more: {', '.join(record.get('again', ['-'])) or 'none'})"
         for name, record in unbroken.items()
         if record["red"] and record["rules"] and not record["known"]
     ]
