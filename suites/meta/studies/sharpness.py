@@ -109,7 +109,7 @@ def measure_unbroken(study, striker, number):
     cells = sorted(cell for cell in striker.cells if cell.endswith(tuple(f"-{p}-cpu-single" for p in PRECISIONS)))
     chosen = {name: rest for name, *rest in variants(cells, number)}
     alarmed = [name for name, record in study.found["unbroken"].items() if record["red"] and "again" not in record]
-    for name in [*study.missing("unbroken", chosen), *(name for name in alarmed if name in chosen)]:
+    for name in [*(name for name in alarmed if name in chosen), *study.missing("unbroken", chosen)]:
         record = study.found["unbroken"].get(name) or _variant(striker, *chosen[name])
         if record["red"]:
             print(name, *record.get("said", ()), sep="\n")
