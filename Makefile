@@ -30,7 +30,7 @@ SUITES := $(filter-out $(APART),$(sort $(wildcard suites/test_*.py)))
 OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
 
 .PHONY: .venv .venv-4.48 .venv-stock .venv-stock-xpu .venv-xpu qualify test nightly lint lock lock-xpu results verify \
-	benchmarks fuzz fault-injection study-accuracy study-calm study-resume study-wall-clock clean
+	benchmarks fuzz fault-injection sharpness study-accuracy study-calm study-resume study-wall-clock clean
 
 qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
@@ -96,6 +96,10 @@ study-calm: .venv
 # Kills and resumes for about half an hour.
 study-resume: .venv
 	.venv/bin/python -m suites.meta.chaos.resume
+
+# Every planted fault, 300 variants of unbroken cells and sizes of graded faults, written to docs/sharpness.md.
+sharpness: .venv
+	.venv/bin/python -m suites.meta.studies.sharpness $(ARGS)
 
 # 220 faults in about twenty minutes; `make fault-injection FAULTS='--injections 50 --seed 7'` draws others.
 FAULTS ?= --injections 220 --seed 1

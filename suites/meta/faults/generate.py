@@ -4,6 +4,7 @@ Each takes the loaded model after the optimiser and puts its own `generate` in f
 """
 
 import ctypes
+import itertools
 
 import numpy as np
 import torch
@@ -30,6 +31,15 @@ def removed(service):
 
 def one_token_short(model):
     _instead(model, lambda honest, ids, max_new_tokens, **more: honest(ids, max_new_tokens=max_new_tokens - 1, **more))
+
+
+def one_token_less_in_every_seventh_call(model):
+    calls = itertools.count(1)
+
+    def generate(honest, ids, max_new_tokens, **more):
+        return honest(ids, max_new_tokens=max_new_tokens - (next(calls) % 7 == 0), **more)
+
+    _instead(model, generate)
 
 
 def prompts_left_out(model):

@@ -1,21 +1,11 @@
 """Faults of one length, of company, of one call in many, and of stores into weights.
 
 registry.toml says what each stands for. Each takes the loaded model after the optimiser and puts its own `generate` in
-front; `removed` takes it away again. What a fault wrote into weights stays: such a worker is ended.
+front.
 """
 
 import torch
 from transformers import LogitsProcessorList
-
-
-def planted(service, fault):
-    """Plant a fault of this module in the candidate of a running worker (an operation of its service)."""
-    globals()[fault](service.models["candidate"].model)
-
-
-def removed(service):
-    """Give the candidate of a running worker its own `generate` back."""
-    vars(service.models["candidate"].model).pop("generate")
 
 
 def _scores(model, change):

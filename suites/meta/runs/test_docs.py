@@ -67,7 +67,7 @@ def _headings(path):
 
 
 # What a reader of a document has made by then: folders, another stack, and the fault of the example.
-MADE = {"/tmp/matrix": str(ROOT / "fixtures/matrix"), "embedding_doubled": "rope_base_doubled"}
+MADE = {"/tmp/matrix": str(ROOT / "fixtures/matrix")}
 # And the rows, platforms and suites that the reader has added, by names that are shipped.
 MADE |= {"codellama-7b": "llama-2-7b", "pythia-6.9b": "opt-6.7b", "my-llama": "llama-3-8b"}
 MADE |= {"b70": "b60", "gaudi2": "max1550", "test_load": "test_latency"}

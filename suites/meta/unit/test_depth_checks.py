@@ -18,7 +18,7 @@ from fixtures.matrix.memory import GIB
 from fixtures.measure import placement
 from fixtures.measure.depth import Depth, depths_of
 from fixtures.results.accepted import Accepted
-from suites.meta.faults.registry import registry
+from suites.meta.faults.registry import faults
 
 CELLS = {cell.id: cell for cell in load_matrix().every_cell()}
 CELL = CELLS["llama-2-7b-bf16-cpu-single"]
@@ -156,5 +156,5 @@ def test_a_curve_need_not_be_taken_again_where_its_times_hold():
 
 
 def test_each_check_of_depth_has_a_fault():
-    found = {fault.check for fault in registry().values() if fault.module == "depth"}
+    found = {check for fault in faults().values() if fault.suite == "depth" for check in fault.checks}
     assert found == {"far_end", "step_time", "step_bytes", "cache_bytes", "regression_step_bytes"}

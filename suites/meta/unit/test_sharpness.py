@@ -1,0 +1,71 @@
+"""What other suites' rules say of numbers that are known, and the page that is written of them."""
+
+import numpy as np
+import pytest
+
+from suites.meta.studies.rules import alarms, rules, values
+from suites.meta.studies.sharpness import GRADED, graded, variants
+from suites.meta.studies.sharpness_page import page, plot
+
+STOCK = np.random.default_rng(3).normal(0, 3, (4, 12, 40))
+TOKENS = STOCK.argmax(-1)
+
+
+def test_equal_logits_break_no_rule():
+    found = values(STOCK, STOCK, TOKENS)
+    assert set(found) == set(rules())
+    assert alarms(found) == set()
+
+
+def test_each_rule_can_fail():
+    other = np.random.default_rng(4).normal(0, 3, STOCK.shape)
+    assert alarms(values(other, STOCK, TOKENS)) == set(rules())
+    assert alarms(values(np.full_like(STOCK, np.nan), STOCK, TOKENS)) == set(rules())
+
+
+def test_a_small_error_breaks_only_the_strict_rules():
+    noisy = STOCK + np.random.default_rng(5).normal(0, 2e-3, STOCK.shape)
+    assert alarms(values(noisy, STOCK, TOKENS)) == {"nmse"}
+
+
+def test_three_hundred_unbroken_cells_can_be_had():
+    cells = [f"cell-{number}-fp32" for number in range(13)]
+    chosen = variants(cells, 300)
+    assert len({name for name, *_ in chosen}) == 300
+    assert {cell for _, cell, *_ in chosen} == {*cells}
+
+
+@pytest.mark.parametrize(
+    ("size", "function"), [(0, "rope_base_at_0"), (5e-6, "rope_base_at_5"), (0.5, "rope_base_at_500000")]
+)
+def test_a_size_is_planted_in_millionths(size, function):
+    fault = graded("a key", "rope_base", "fp32", size)
+    assert fault.spec == {"fault_before": f"suites.meta.faults.parameters:{function}"}
+
+
+def test_a_page_counts_what_was_found():
+    sound, broken = values(STOCK, STOCK, TOKENS), values(STOCK * 1.5, STOCK, TOKENS)
+    pair = {"sound": sound, "broken": broken}
+    sizes = {
+        f"{name} {size}": {"fault": name, "precision": "fp32", "size": size, "red": ["logits"] if size > 0.1 else []}
+        for name in GRADED
+        for size in (0.5, 0.01, 0)
+    }
+    found = {
+        "faults": {
+            "rope_interleaved": {"kind": "rope", "outcome": "caught", "red": ["logits"], "rules": pair, "cell": "c"},
+            "b": {"kind": "rope", "outcome": "missed", "red": [], "rules": pair, "cell": "c"},
+        },
+        "unbroken": {"u": {"red": [], "known": [], "rules": sound, "compared": True, "measured": "then at commit c0"}},
+        "sizes": sizes,
+    }
+    text = page(found)
+    assert "; 1 unbroken variants then at commit c0; " in text
+    assert "`regression` compares the 1 that differ" in text
+    assert "| `rope_interleaved` | c | every call | all pairs of dims | `logits` |" in text
+    assert "| rope | 1 | 0 | 1 |" in text
+    assert "| `b` | c | missed | - | not explained |" in text
+    assert "| this suite | 1 of 2 | 1 of 2 | 0 of 1 |" in text
+    assert "| 0.1 absolute | 2 of 2 | 2 of 2 | 0 of 1 |" in text
+    assert "| one_row | fp32 | 0.5 | 0.5 | not seen | - |" in text
+    assert plot(sizes).count("<circle") == 2 * len(GRADED)
