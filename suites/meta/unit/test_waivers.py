@@ -129,11 +129,11 @@ def test_ten_thousand_cells_are_quick(tmp_path):
     blocks = [WINDOW.replace("sliding-window", f"w{n}").replace("mistral-*", f"*model-{n}-*") for n in range(50)]
     waivers = load(tmp_path, "schema = 1\n" + "".join(blocks))
     cells = [f"model-{n % 60}-bf16-cpu-single-{n}" for n in range(10_000)]
-    start = time.perf_counter()
+    start = time.process_time()  # which other work on the machine does not lengthen
     hits = sum(waivers.matching("generation", cell, "long-context", TODAY) is not None for cell in cells)
     assert all(waivers.covered(("generation", cell) for cell in cells).values())
     assert hits == sum(n % 60 < 50 for n in range(10_000))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 FIRST = "[[waivers]] no. 1 ('ipex-ignores-sliding-window') "
