@@ -109,9 +109,9 @@ def _others(found):
     for name, rule in rules().items():
         broken = [name in alarms(record["rules"]["broken"]) for record in struck]
         sound = [name in alarms(record["rules"]["sound"]) for record in struck]
-        apart = sum(b and not s for b, s in zip(broken, sound, strict=True))
+        only_broken = sum(b and not s for b, s in zip(broken, sound, strict=True))
         false = sum(name in alarms(record["rules"]) for record in clean)
-        counts = (sum(broken), len(struck)), (apart, len(struck)), (false, len(clean))
+        counts = (sum(broken), len(struck)), (only_broken, len(struck)), (false, len(clean))
         rows.append([rule["title"], *(f"{count} of {all_}" for count, all_ in counts)])
     compared = sum(record["compared"] for record in clean)
     lists = len(mute), "; ".join(mute) or "-", different, compared, "; ".join(alarmed) or "none"
