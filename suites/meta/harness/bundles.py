@@ -57,8 +57,8 @@ def generation(cell, past_window=0.9):
     groups = {"logits": [*range(6)], "static_cache": [*range(6, 12)], "left_padding": [], "sliding_window": [12]}
     return Generation(
         cell,
-        groups,
         cell.model.geometry,
+        groups=groups,
         proofs=[proof],
         reference_logits=ReferenceLogits(exact, stock, exact, stock, exact * (1 + 1e-6)),
         logits=exact + (stock - exact) * factors,

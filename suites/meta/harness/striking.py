@@ -7,6 +7,7 @@ settle its lines, and what the unbroken model of the same cell fails by, such as
 import dataclasses
 import time
 
+from fixtures.checks.depth import accepted_curve, check_depth
 from fixtures.checks.dispatch import check_dispatch
 from fixtures.checks.distributed import check_answers, check_sharding
 from fixtures.checks.generate import check_generate
@@ -16,6 +17,7 @@ from fixtures.checks.robustness import accepted_states, check_robustness
 from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import FAILING, settle
 from fixtures.matrix import load_matrix
+from fixtures.measure.depth import measure_depth
 from fixtures.measure.dispatch import measure_dispatch
 from fixtures.measure.distributed import measure_answers, measure_sharding
 from fixtures.measure.generate import measure_generate
@@ -107,6 +109,7 @@ MEASURES = {
     "generation": measure_generation,
     "generate": measure_generate,
     "robustness": lambda runtime, cell: measure_robustness(runtime, cell, thorough=True),
+    "depth": lambda runtime, cell: measure_depth(runtime, cell, Accepted(None, True)),
     "dispatch": lambda runtime, cell: measure_dispatch(runtime, cell, BEAMS),
     "int4_run": measure_run,
     "int4_reload": measure_reload,
@@ -117,6 +120,7 @@ CHECKS = {
     "generation": lambda found, sound: check_generation(found, tolerances(), _accepted(sound, accepted_metrics)),
     "generate": lambda found, sound: check_generate(found, tolerances()),
     "robustness": lambda found, sound: check_robustness(found, tolerances(), _accepted(sound, accepted_states)),
+    "depth": lambda found, sound: check_depth(found, tolerances(), _accepted(sound, accepted_curve)),
     "dispatch": lambda found, sound: check_dispatch(found, (sound or found).trace),
     "int4_run": lambda found, sound: check_run(found, parameters()["int4"], tolerances()),
     "int4_reload": lambda found, sound: check_reloaded(found, parameters()["int4"], tolerances()),

@@ -1,5 +1,6 @@
 """The oracle of INT4: at an exact tie it takes the stack's integer, everywhere else its own."""
 
+import numpy as np
 import pytest
 
 GROUP = 64
@@ -47,3 +48,15 @@ def test_a_last_group_may_be_shorter():
     weight = torch.randn(8, 400, generator=torch.Generator().manual_seed(7))
     whole, last = round_to_nearest(weight[:, :384], GROUP), round_to_nearest(weight[:, 384:], 16)
     assert (round_to_nearest(weight, GROUP) == torch.cat([whole, last], 1)).all()
+
+
+def test_a_scheme_that_does_not_exist_is_refused_on_both_sides():
+    import torch  # late: collecting imports nothing slow
+
+    from fixtures.engine import quantise
+    from fixtures.weights import int4_format
+
+    with pytest.raises(ValueError, match="no scheme of INT4 is called 'fp32'"):
+        int4_format.round_to_nearest(np.ones((2, 64), np.float32), 64, "fp32")
+    with pytest.raises(ValueError, match="no scheme of INT4 is called 'fp32'"):
+        quantise.round_to_nearest(torch.ones(2, 64), 64, "fp32")

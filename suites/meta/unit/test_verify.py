@@ -14,6 +14,7 @@ import pytest
 
 from fixtures.checks.evidence import CHECKS
 from fixtures.io import bounded
+from fixtures.matrix import load_matrix
 from fixtures.results import read_journal
 from fixtures.verify import archive, bundle, check, manifest, signing, table
 from fixtures.verify.__main__ import main
@@ -384,3 +385,13 @@ def test_the_report_names_what_does_not_hold(good, files):
     lines = [*table.report(found)]
     assert any(line.startswith(f"DOES NOT HOLD: {WAIVED}: its verdict is PASS") for line in lines)
     assert lines[-1].startswith("forged.bundle: ")
+
+
+@pytest.mark.parametrize(("versions", "known"), [
+    ({"transformers": "4.51.3"}, "4.51.3"),
+    ({"transformers": "4.51.3", "stock transformers": "5.17.0"}, "5.17.0"),
+])  # fmt: skip
+def test_a_waiver_of_stock_engines_is_judged_by_the_stack_that_the_run_names_for_them(versions, known):
+    scope = check.scope_of({"versions": versions}, load_matrix())
+    assert scope.versions()["transformers"] == "4.51.3"
+    assert scope.stock_versions()["transformers"] == known
