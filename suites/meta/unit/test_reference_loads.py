@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from fixtures.matrix import load_matrix
-from fixtures.matrix.memory import reference_names
+from fixtures.matrix.memory import Plan, reference_names
 from fixtures.matrix.precisions import noise_of
 from fixtures.measure.reference import Reference
 
@@ -23,7 +23,7 @@ ON_DEVICES = [
 
 @dataclasses.dataclass
 class Recorded:
-    """Stands for the worker: notes the names of the models that it has to load, and answers nothing."""
+    """Stands for the worker: notes the names of the models that it has to load, and has nothing to say."""
 
     loaded: list
 
@@ -31,8 +31,11 @@ class Recorded:
         if operation == "load":
             self.loaded.append(name)
 
+    def collect(self, deadline):
+        return None
 
-def loaded_for(cell):
+
+def reference_of(cell, plan=None):
     worker = Recorded([])
     weights = SimpleNamespace(
         of=lambda model, device: SimpleNamespace(geometry=model.geometry, trained=False),
@@ -45,15 +48,30 @@ def loaded_for(cell):
         deadline=lambda _: 1,
         settings=SimpleNamespace(faults={}),
     )
-    reference = Reference(runtime, cell.model, cell.platform.device_type)
+    return Reference(runtime, cell.model, cell.platform.device_type, plan)
+
+
+def loaded_for(cell):
+    reference = reference_of(cell)
     reference.begin([noise_of(cell)], spans=reference.spans)
-    return worker.loaded
+    return reference.worker.loaded
 
 
 @pytest.mark.parametrize("cell", ON_DEVICES)
 def test_a_device_holds_the_models_of_its_plan_and_no_other(cell):
     loaded = [name.split()[0] for name in loaded_for(CELLS[cell])]
     assert sorted(loaded) == sorted(reference_names(CELLS[cell]))
+
+
+@pytest.mark.parametrize("cell", ON_DEVICES)
+def test_what_has_answered_and_left_is_not_loaded_again_beside_a_candidate(cell):
+    reference = reference_of(CELLS[cell], Plan(reference_names(CELLS[cell]), "drawn", in_turn=True))
+    reference.begin([noise_of(CELLS[cell])], spans=reference.spans)
+    reference.leave()
+    reference.settle()
+    before = len(reference.worker.loaded)
+    reference.begin([noise_of(CELLS[cell])], spans=reference.spans)
+    assert reference.worker.loaded[before:] == []
 
 
 def test_a_host_has_a_third_opinion_besides():
