@@ -64,9 +64,23 @@ def test_each_machine_says_who_signed_and_what_was_derived(pair):
     html = world.page_of(verified(pair / "a.bundle", keys=[owner]) + verified(pair / "b.bundle"))
     assert f"signature: <b>owner.pub, key {owner.id[:16]}</b>" in html
     assert "signature: <b>unsigned</b>" in html
+    assert "a CPU" in html
     assert "5 of 6 verdicts derived anew from measurements" in html
     assert "2 of 2 verdicts derived anew from measurements" in html
     assert f"key {owner.id[:16]}, not checked" in world.page_of(verified(pair / "a.bundle"))
+
+
+@pytest.mark.parametrize(
+    "run, named",
+    [
+        ({"fingerprint": {"cpu": "a CPU"}, "devices": {"cuda": "a card"}}, ["a card"]),
+        ({"fingerprint": {"cpu": "a CPU"}, "devices": {"cpu": "cpu"}}, ["a CPU"]),
+        ({"fingerprint": 1, "devices": ["a card"]}, []),
+        ({}, []),
+    ],
+)
+def test_a_machine_is_named_by_its_devices_or_its_processor(run, named):
+    assert check.Verified("a.bundle", runs=[run, run]).hardware == named
 
 
 def forgery(pair, change, path):
@@ -149,7 +163,7 @@ def test_the_page_asks_the_network_for_nothing_and_lies_beside_the_table(pair, t
     assert f"{tmp_path}/page/index.html" in capsys.readouterr().out
     html = (tmp_path / "page/index.html").read_text()
     assert not re.search(r"""(?:src|href)=["'](?!#)|@import|url\(|https?://""", html)
-    assert "| b.bundle | unsigned | epyc-with-avx2 |" in (tmp_path / "page/verified.md").read_text()
+    assert "| b.bundle | unsigned | epyc-with-avx2: a CPU |" in (tmp_path / "page/verified.md").read_text()
     (tmp_path / "file").write_text("")
     assert main([str(pair / "b.bundle"), "--page", str(tmp_path / "file")]) == 2
     assert "name another folder with --page" in capsys.readouterr().err

@@ -112,7 +112,7 @@ def test_the_manifests_are_statements_that_tools_know(files):
 def test_several_bundles_make_one_table(good, tmp_path, capsys):
     paths = [good / "a.bundle", bundles.made(tmp_path / "b.bundle", archive.read(good / "a.bundle"))]
     assert main([*map(str, paths), "--page", str(tmp_path)]) == 0
-    assert "| b.bundle | unsigned | a-cpu |" in (tmp_path / "verified.md").read_text()
+    assert "| b.bundle | unsigned | a-cpu: a CPU |" in (tmp_path / "verified.md").read_text()
     assert "unsigned: nothing says who ran it" in capsys.readouterr().out
 
 
