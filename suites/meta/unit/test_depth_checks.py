@@ -42,9 +42,9 @@ def curve(seconds=lambda depth: 0.0, allocated=lambda depth: 0, held=lambda dept
 
 def measured(*curves, **more):
     errors = LengthErrors("far_end", (4088,) * 9, tuple(range(9)), (0.01,) * 9, (0.01,) * 9)
-    proofs = [{"classes": {CELL.expected_classes()[0]: 32}, "dtype": "bfloat16"}]
+    proofs = [{"classes": {CELL.expected_classes()[0]: 32}, "dtype": "bfloat16", "devices": ["cpu"]}]
     sound = dict(geometry=CELL.model.geometry, proofs=proofs, curves=[*curves] or [curve()], lengths=[errors])
-    return Depth(CELL, **{**sound, **more})
+    return Depth(**{"cell": CELL, **sound, **more})
 
 
 def accepted(found=None):
@@ -71,9 +71,20 @@ def copies(start):
 @pytest.mark.parametrize("start", [512, 1024, 2048])
 def test_a_step_that_leaves_the_line_is_named_with_the_depth(start):
     slow = curve(seconds=copies(start))
-    line = lines(measured(slow, slow), NOTHING)["step_time"]
-    assert line.verdict == "FAIL"
-    assert f"it leaves the line at {2 * start} tokens" in line.measured
+    on_device = measured(slow, slow, cell=CELLS["llama-2-7b-fp16-max1550-single"])
+    for line in (lines(on_device, NOTHING)["step_time"], lines(measured(slow, slow))["step_time"]):
+        assert line.verdict == "FAIL"
+        assert f"it leaves the line at {2 * start} tokens" in line.measured
+
+
+@pytest.mark.parametrize("before", ["nothing", "as slow", "of another machine"])
+def test_a_host_that_leaves_no_accepted_curve_fails_nothing_by_wall_time(before):
+    slow = curve(seconds=copies(512))
+    known = {"nothing": NOTHING, "as slow": accepted(measured(slow)), "of another machine": Accepted({}, False)}
+    line = lines(measured(slow, slow), known[before])["step_time"]
+    assert line.verdict == "INCONCLUSIVE"
+    assert line.party == MACHINE
+    assert "it leaves the line at 1024 tokens" in line.measured
 
 
 def test_a_step_that_is_slow_from_the_start_leaves_the_accepted_curve():
@@ -97,7 +108,7 @@ def test_one_undisturbed_curve_that_holds_is_enough_and_one_that_does_not_is_too
         ((slow, curve()), "PASS"), ((slow,), "INCONCLUSIVE"), ((slow, busy), "INCONCLUSIVE"),
         ((busy, busy, busy), "INCONCLUSIVE"), ((busy, slow, slow), "FAIL"), ((busy, curve()), "PASS"),
     ):  # fmt: skip
-        line = lines(measured(*curves), NOTHING)["step_time"]
+        line = lines(measured(*curves))["step_time"]
         assert line.verdict == verdict, line
         assert (line.party == MACHINE) == (verdict == "INCONCLUSIVE")
 

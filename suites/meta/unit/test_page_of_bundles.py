@@ -71,7 +71,7 @@ def test_each_machine_says_who_signed_and_what_was_derived(pair):
 
 
 @pytest.mark.parametrize(
-    "run, named",
+    ("run", "named"),
     [
         ({"fingerprint": {"cpu": "a CPU"}, "devices": {"cuda": "a card"}}, ["a card"]),
         ({"fingerprint": {"cpu": "a CPU"}, "devices": {"cpu": "cpu"}}, ["a CPU"]),
