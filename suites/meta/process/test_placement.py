@@ -1,7 +1,5 @@
 """A plan of a device's memory in force, on the host: which models are loaded when, and that answers stay the same."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -87,8 +85,7 @@ def test_what_does_not_fit_starts_no_worker(runtime, monkeypatch):
 
 
 def test_what_another_cell_left_on_a_device_makes_room(runtime, monkeypatch):
-    other = dataclasses.replace(CELL, precision="bf16")
-    left = runtime.candidate(other)
+    left = runtime.candidate(CELLS["opt-6.7b-fp32-cpu-single"])
     monkeypatch.setattr(runtime, "total_memory", lambda device_type: 80 * GIB)
     runtime.place(CELL, "generation")
     assert not left.worker.alive

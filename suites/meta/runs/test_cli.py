@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from fixtures.matrix import load_matrix
+from suites.meta.harness.arithmetic import needs_bf16
 from suites.meta.harness.forked import fork_suite
 from suites.meta.harness.inner import ROOT, run_suite
 
@@ -245,6 +246,7 @@ def test_a_home_that_cannot_be_written_is_one_sentence_before_anything_starts(tm
     assert run.status == 4
 
 
+@needs_bf16
 def test_ranks_without_room_in_shared_memory_are_no_fault_of_a_stack(tmp_path):
     name = f"test_tp_sharding[{next(c.id for c in load_matrix().cells(['cpu']) if c.mode == 'autotp')}]"
     plugin = ["-p", "suites.meta.harness.small_shared_memory"]
