@@ -17,11 +17,10 @@ FOR_LINUX := --generate-hashes --python-version 3.11 --python-platform x86_64-ma
 LOCKING := --extra dev $(FOR_LINUX)
 # Families whose sharded cells `make test` runs: rotary positions, and ALiBi.
 SHARDED := llama2 or bloom
-# Models of which the first two targets ask test_robustness, which has two hundred prompts for each cell, and the second
-# one test_latency.
+# Models of which the first two targets ask the suites that take longest for a cell; `make nightly` asks the others.
 FEW := llama-2-7b or bloom-7b1
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
-ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) and (not robustness or $(FEW))" --benchmark-compare
+ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) and (not (robustness or generate) or $(FEW))" --benchmark-compare
 # test_against needs another stack (--against=PYTHON), test_move two engines (--move); test_depth is for `make nightly`.
 APART := suites/test_against.py suites/test_depth.py suites/test_move.py
 SUITES := $(filter-out $(APART),$(sort $(wildcard suites/test_*.py)))
@@ -36,24 +35,24 @@ qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
 # Of each family's representative INT4 and that float precision; sharded, one of each kind of positions; under launchers,
-# one. Answers of stock PyTorch of two families. The suite's own tests share two processes, a file in one of them; cells
-# are timed and run one at a time.
+# one. Answers of stock PyTorch of two families. The suite's own tests share two processes, a file in one of them, small
+# ones last; cells are timed and run one at a time.
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
-		-k "(not ($(LAUNCHED)) or llama-2-7b) and (not (robustness or latency) or $(FEW))" $(SUITES)
+		-k "(not ($(LAUNCHED)) or llama-2-7b) and (not (robustness or generate or latency) or $(FEW))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager and single" -k "llama-2-7b or bloom-7b1" \
 		suites/test_generation.py
-	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile suites/meta
+	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder suites/meta
 
-# What takes long and changes seldom: the other precisions, contexts of growing depth, the timing gate end to end, fault injection, every planted
-# fault, and whole runs that are killed, resumed, disturbed and compared.
+# What takes long and changes seldom: the other precisions, contexts of growing depth, the timing gate end to end, fault
+# injection, every planted fault, and whole runs that are killed, resumed, disturbed and compared.
 nightly: .venv .venv-4.48 .venv-stock
 	.venv/bin/python -m pytest -m "representative and not (int4 or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m representative suites/test_depth.py
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and autotp and not ($(SHARDED))" \
 		-k "not ($(LAUNCHED))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and single" -k "not ($(FEW))" \
-		suites/test_robustness.py suites/test_latency.py
+		suites/test_robustness.py suites/test_generate.py suites/test_latency.py
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 
