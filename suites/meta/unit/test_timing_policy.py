@@ -90,6 +90,16 @@ def test_what_a_second_set_does_not_confirm_is_no_failure():
     assert verdicts(lines) == {"prefill": "PASS", "decode": "PASS"}
 
 
+def test_a_metric_that_the_first_set_clears_keeps_its_ratio_of_that_set():
+    first, second = replicates(SLOWEST), replicates(SLOWEST)
+    for seen in first:
+        seen.ratios["prefill"] = QUIET
+    paired, _ = timing([first, second])
+    lines, metrics = paired(measured(rise=SLOWEST), ACCEPTED)
+    assert verdicts(lines) == {"prefill": "PASS", "decode": "FAIL"}
+    assert metrics["now_prefill"][0] == pytest.approx(1.0, rel=0.01)
+
+
 def test_a_sound_set_needs_no_second_one():
     paired, left = timing([replicates(QUIET), replicates(SLOWEST)])
     lines, _ = paired(measured(rise=SLOWEST), ACCEPTED)
