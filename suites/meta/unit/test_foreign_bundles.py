@@ -6,6 +6,7 @@ import types
 import pytest
 
 from fixtures.matrix import load_matrix
+from fixtures.verify import signing
 from fixtures.verify.archive import BundleError
 from fixtures.verify.manifest import records_of
 from fixtures.verify.rederive import AcceptedIn
@@ -23,6 +24,12 @@ def test_an_opening_record_that_is_none_is_one_sentence(change):
     assert records_of(json.dumps(RUN).encode()) == [RUN]
     with pytest.raises(BundleError, match=r"journal.jsonl: line 1 does not say what it is of a run"):
         records_of(json.dumps(RUN | change).encode())
+
+
+@pytest.mark.parametrize("use", [signing.public_key, lambda path: signing.sealed(b"{}", path)])
+def test_a_key_that_is_not_there_is_named(tmp_path, use):
+    with pytest.raises(BundleError, match=r"absent.pem: there is no such key"):
+        use(tmp_path / "absent.pem")
 
 
 def test_accepted_values_of_another_engine_are_not_those_of_a_cell(tmp_path):

@@ -383,7 +383,7 @@ def test_waivers_count_by_the_day_of_the_run(good):
 def test_the_report_names_what_does_not_hold(good, files):
     found = forged(good, bundles.with_records(files, FORGERIES["verdict"][0]))
     lines = [*table.report(found)]
-    assert any(line.startswith(f"DOES NOT HOLD: {WAIVED}: its verdict is PASS") for line in lines)
+    assert any(line.startswith(f"DOES NOT HOLD: forged.bundle: {WAIVED}: its verdict is PASS") for line in lines)
     assert lines[-1].startswith("forged.bundle: ")
 
 
