@@ -26,6 +26,16 @@ CALLS = "suites.meta.harness.worker_calls:"
 LIGHT = ("@fixtures.engine.service",)  # in place of a stack: the launcher's work is tested
 
 
+def cannot_listen(*_):
+    raise OSError("AF_UNIX path too long")
+
+
+def test_a_launcher_that_cannot_listen_says_why(monkeypatch):
+    monkeypatch.setattr(LaunchedGroup, "_listen", cannot_listen)
+    with pytest.raises(OSError, match="AF_UNIX path too long"):
+        LaunchedGroup("torchrun", 2, LIGHT, sys.executable, free_port())
+
+
 @pytest.fixture
 def start():
     """Start a group that is closed afterwards; nothing of it may be left then."""
