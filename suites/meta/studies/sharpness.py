@@ -11,6 +11,8 @@ import fnmatch
 import functools
 import itertools
 import json
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -50,10 +52,10 @@ def others(measured):
 
 
 class Study:
-    """What was measured so far, in a file that every measurement is added to."""
+    """What was measured so far, in a file that every measurement is added to. `share` (number, of): this process's."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, share=(0, 1)):
+        self.path, self.share = path, share
         empty = {"faults": {}, "unbroken": {}, "sizes": {}}
         self.found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
         self.commit = commit_of(ROOT)
@@ -66,14 +68,24 @@ class Study:
         self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
         print(part, key, record, flush=True)
 
-    def missing(self, part, keys):
-        return [key for key in keys if key not in self.found[part]]
+    def missing(self, part, cells):
+        """The keys of {key: cell} that are not measured, of the cells of this share: a cell's reference costs most."""
+        number, of = self.share
+        mine = {*sorted({*cells.values()})[number::of]}
+        return [key for key, cell in cells.items() if key not in self.found[part] and cell in mine]
+
+    def add(self, path):
+        """Take over what another Study has kept at `path`."""
+        for part, found in json.loads(path.read_text(encoding="utf-8")).items():
+            self.found.setdefault(part, {}).update(found)
+        self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
 
 
 def measure_faults(study, striker, pattern):
     """Each fault: caught by a check named for it, for another reason, or missed; and what other rules would say."""
     known = {fault.name: fault for fault in struck_here() if fnmatch.fnmatch(fault.name, pattern)}
-    for name in sorted(study.missing("faults", known), key=lambda name: (known[name].cell, known[name].suite)):
+    cells = {name: fault.cell for name, fault in known.items()}
+    for name in sorted(study.missing("faults", cells), key=lambda name: (known[name].cell, known[name].suite)):
         fault = known[name]
         sound, broken = striker.strike(fault)
         red = broken.against(sound)
@@ -109,7 +121,8 @@ def measure_unbroken(study, striker, number):
     cells = sorted(cell for cell in striker.cells if cell.endswith(tuple(f"-{p}-cpu-single" for p in PRECISIONS)))
     chosen = {name: rest for name, *rest in variants(cells, number)}
     alarmed = [name for name, record in study.found["unbroken"].items() if record["red"] and "again" not in record]
-    for name in [*(name for name in alarmed if name in chosen), *study.missing("unbroken", chosen)]:
+    cells = {name: cell for name, (cell, *_) in chosen.items()}
+    for name in [*(name for name in alarmed if name in chosen), *study.missing("unbroken", cells)]:
         record = study.found["unbroken"].get(name) or _variant(striker, *chosen[name])
         if record["red"]:
             print(name, *record.get("said", ()), sep="\n")
@@ -132,7 +145,8 @@ def _variant(striker, cell, spec, environment):
 
 def measure_sizes(study, striker):
     """The smallest size of each graded fault that any check sees, and each of CHECKS, by bisection over its sizes."""
-    for name, precision in itertools.product(GRADED, PRECISIONS):
+    graded_faults = {pair: pair for pair in itertools.product(GRADED, PRECISIONS)}
+    for name, precision in study.missing("sizes", graded_faults):
         _is_seen(study, striker, name, precision, ANY, 0)  # the control: planted without a size, it must not be seen
         for check in CHECKS:
             seen = functools.partial(_is_seen, study, striker, name, precision, check)
@@ -160,6 +174,24 @@ def _is_seen(study, striker, name, precision, check, size):
     return bool(red) if check == ANY else check in red
 
 
+def in_shares(study, options):
+    """Measure in `options.jobs` processes at once, each its share of the cells in a file beside the study's."""
+    files = [options.out.with_suffix(f".{number}.json") for number in range(options.jobs)]
+    asked = ["--only", options.only, "--faults", options.faults, "--unbroken", str(options.unbroken)]
+    running = []
+    for number, path in enumerate(files):
+        if not path.exists() and options.out.exists():
+            path.write_text(options.out.read_text(encoding="utf-8"), encoding="utf-8")
+        share = ["--share", str(number), str(options.jobs), "--out", str(path)]
+        running.append(subprocess.Popen([sys.executable, "-m", __spec__.name, *asked, *share]))
+    failed = [process.args for process in running if process.wait()]
+    for path in files:
+        if path.exists():
+            study.add(path)
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(running)} processes failed; repeat the command to go on")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="faults,unbroken,sizes", help="parts with commas")
@@ -167,12 +199,24 @@ def main():
     parser.add_argument("--unbroken", type=int, default=300, help="variants of unbroken cells")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "sharpness.json")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "sharpness.md")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once, each with cells of its own")
+    parser.add_argument("--share", type=int, nargs=2, help="measure one share of so many, and write no page")
     parser.add_argument("--page-only", action="store_true", help="measure nothing")
     options = parser.parse_args()
-    study, parts = Study(options.out), options.only.split(",")
+    study = Study(options.out, tuple(options.share or (0, 1)))
+    if options.jobs > 1:
+        in_shares(study, options)
+    elif not options.page_only:
+        measure(study, options)
+    if not options.share:
+        options.page.write_text(page(study.found), encoding="utf-8")
+        options.page.with_suffix(".svg").write_text(plot(study.found["sizes"]), encoding="utf-8")
+
+
+def measure(study, options):
     striker = Striker()
     try:
-        for part in () if options.page_only else parts:
+        for part in options.only.split(","):
             if part == "faults":
                 measure_faults(study, striker, options.faults)
             elif part == "unbroken":
@@ -181,8 +225,6 @@ def main():
                 measure_sizes(study, striker)
     finally:
         striker.close()
-    options.page.write_text(page(study.found), encoding="utf-8")
-    options.page.with_suffix(".svg").write_text(plot(study.found["sizes"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -172,12 +172,13 @@ def test_every_length_is_asked_and_every_residue_decoded():
 def test_lengths_end_where_positions_do_and_know_windows_and_switches():
     geometry = dataclasses.replace(CELL.model.geometry, positions=258, sliding_window=100)
     found = {each.check: each for each in lengths_of(geometry)}
-    assert found["window_lengths"].prompts == (99, 100, 101)
+    assert found["window_lengths"].prompts == (99, 100, 101, 112)
     assert "edge_lengths" not in found  # past the window
     short = {each.check: each for each in lengths_of(dataclasses.replace(geometry, sliding_window=None))}
     assert short["edge_lengths"].prompts == (255, 256)  # three steps after 257 need 259 positions
     long = next(model for model in load_matrix().models if model.id == "phi-3.5-mini")
-    assert {each.check: each for each in lengths_of(long.geometry)}["switch_lengths"].prompts == (4095, 4096, 4097)
+    switch = {each.check: each for each in lengths_of(long.geometry)}["switch_lengths"]
+    assert switch.prompts == (4095, 4096, 4097, 4608)
 
 
 @pytest.mark.parametrize("checks", [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from suites.meta.studies.rules import alarms, rules, values
-from suites.meta.studies.sharpness import GRADED, graded, variants
+from suites.meta.studies.sharpness import GRADED, Study, graded, variants
 from suites.meta.studies.sharpness_page import page, plot
 
 STOCK = np.random.default_rng(3).normal(0, 3, (4, 12, 40))
@@ -69,3 +69,18 @@ def test_a_page_counts_what_was_found():
     assert "| 0.1 absolute | 2 of 2 | 2 of 2 | 0 of 1 |" in text
     assert "| one_row | fp32 | 0.5 | 0.5 | not seen | - |" in text
     assert plot(sizes).count("<circle") == 2 * len(GRADED)
+
+
+def test_shares_of_a_study_have_every_cell_once_and_come_together_again(tmp_path):
+    cells = {f"fault {number}": f"cell {number % 3}" for number in range(9)}
+    shares = [Study(tmp_path / f"{number}.json", (number, 2)) for number in (0, 1)]
+    missing = [share.missing("faults", cells) for share in shares]
+    assert sorted(missing[0] + missing[1]) == sorted(cells)
+    assert not {cells[name] for name in missing[0]} & {cells[name] for name in missing[1]}
+    for share, names in zip(shares, missing, strict=True):
+        share.keep("faults", names[0], {"outcome": "caught"})
+    whole = Study(tmp_path / "whole.json")
+    for share in shares:
+        whole.add(share.path)
+    assert sorted(whole.missing("faults", cells)) == sorted({*cells} - {missing[0][0], missing[1][0]})
+    assert Study(whole.path).found == whole.found

@@ -1,6 +1,7 @@
 """Replaces layers (Converter.py, ModuleReplacer.py, modules/Functions.py below transformers/models/xpu)."""
 
 import functools
+import types
 
 import torch
 from software_xpu import card
@@ -27,7 +28,10 @@ def converted(model, run_as):
 
 
 def _own_rotary_tables(model):
-    """RoPE.py makes tables of its own from the configuration, in 32 bits; here the stock ones are made so."""
+    """RoPE.py makes tables of its own from the configuration, in 32 bits; here the stock ones are made so.
+
+    What it rotates keeps its type, where stock GPT-J hands keys on in 32 bits.
+    """
     for module in model.modules():
         if hasattr(module, "rope_init_fn"):
             frequencies, module.attention_scaling = module.rope_init_fn(module.config, module.inv_freq.device)
@@ -38,6 +42,14 @@ def _own_rotary_tables(model):
             old = module.embed_positions
             table = create_sinusoidal_positions(len(old), module.rotary_dim or module.embed_dim)
             module.embed_positions = table.to(old.device, torch.float32)
+            own = {**type(module).forward.__globals__, "apply_rotary_pos_emb": _rotated_in_its_type}
+            module.forward = types.MethodType(types.FunctionType(type(module).forward.__code__, own), module)
+
+
+def _rotated_in_its_type(tensor, *tables):
+    from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb
+
+    return apply_rotary_pos_emb(tensor, *tables).to(tensor.dtype)
 
 
 def _parallel(model):

@@ -1,0 +1,59 @@
+"""What a class computes for itself is no part of a precision's noise: tables of positions of a reference are fp32's."""
+
+import pytest
+
+from fixtures import transformers_api
+from fixtures.matrix import load_matrix
+
+MODELS = [model for model in load_matrix().models if model.representative and model.weights == "miniature"]
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda model: model.family)
+def model(request):
+    return request.param
+
+
+def loaded(runtime, model, dtype):
+    """The stock model of a row's miniature, as from_pretrained() makes it."""
+    from transformers import AutoModelForCausalLM
+
+    folder, trusted = runtime.weights.of(model, "cpu").folder, bool(model.remote_code)
+    options = {**transformers_api.in_type(dtype), "trust_remote_code": trusted}
+    return AutoModelForCausalLM.from_pretrained(folder, **options)
+
+
+def computed(model):
+    """{name: tensor} of the float tensors that are neither parameters nor of a checkpoint."""
+    import torch
+
+    stored, found = model.state_dict(), {}
+    for name, module in model.named_modules():
+        for key, value in {**module._buffers, **vars(module)}.items():
+            full = f"{name}.{key}".removeprefix(".")
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and full not in stored:
+                found[full] = value
+    return found
+
+
+def off(half, exact):
+    """{name: largest distance} of the tensors of `half` that are not those of `exact`, rounded to their type."""
+    distances = {
+        name: (tensor.double() - exact[name].to(tensor.dtype).double()).abs().max().item()
+        for name, tensor in half.items()
+    }
+    return {name: distance for name, distance in distances.items() if distance}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_reference_in_half_precision_has_the_tables_of_fp32(runtime, model, precision):
+    import torch
+
+    from fixtures.engine.recipe import DTYPES
+    from fixtures.weights.computed import compute_in_fp32
+
+    exact = computed(loaded(runtime, model, torch.float32))
+    half = loaded(runtime, model, DTYPES[precision])
+    rounded = off(computed(half), exact)
+    assert bool(rounded) == (model.family == "gptj"), "a loader that keeps the tables whole needs no correction"
+    compute_in_fp32(half)
+    assert off(computed(half), exact) == {}
