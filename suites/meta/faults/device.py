@@ -1,5 +1,9 @@
 """Faults of a device's adapter, planted in a worker before anything is loaded (`first`)."""
 
+import os
+
+import torch
+
 from fixtures.engine import measure
 from fixtures.engine.adapters.accelerator import Accelerator
 
@@ -18,3 +22,11 @@ def static_beams_garbled(model):
         return found.flip(1) if cache == "static" else found
 
     measure.beam_search = beam_search
+
+
+def second_device_computes_otherwise(model):
+    """The last norm of a worker on the second device is a part in two hundred larger."""
+    if os.environ.get("LOCAL_RANK") == "1":
+        norm = [module for module in model.modules() if "norm" in type(module).__name__.lower()][-1]
+        with torch.no_grad():
+            norm.weight.mul_(1.005)

@@ -134,6 +134,27 @@ def test_a_card_of_twelve_gibibytes_beside_another_is_chosen_by_the_affinity_mas
 
 
 @pytest.mark.nightly
+def test_two_cards_give_the_same_bits(run_on):
+    run, _ = run_on([("parity", FP16)], cards=(MAX_1550,) * 2)
+    assert run.verdict(f"test_parity[{FP16}]") == "PASS", run.output
+
+
+@pytest.mark.nightly
+def test_a_second_card_that_computes_otherwise_is_named(run_on):
+    fault = plant(FP16, "after", "device.second_device_computes_otherwise")
+    run, _ = run_on([("parity", FP16)], "-p", "suites.meta.harness.planting", fault, cards=(MAX_1550,) * 2)
+    assert run.verdict(f"test_parity[{FP16}]") == "FAIL", run.output
+    assert "device 1: " in run.line(f"test_parity[{FP16}]", "parity")
+
+
+@pytest.mark.nightly
+def test_one_card_has_nothing_to_be_held_against(run_on):
+    run, _ = run_on([("parity", FP16)])
+    assert run.verdict(f"test_parity[{FP16}]") == "UNSUPPORTED", run.output
+    assert "this one has 1" in run.tests[f"test_parity[{FP16}]"][2]
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize(("fault", "suite", "name", "verdict", "check"), [
     ("optimize_swallows", "generation", FP16, "NOT_OPTIMISED", "optimised"),
     ("no_diffusers", "generation", FP16, "FAIL", "runs"),
