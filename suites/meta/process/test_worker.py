@@ -376,3 +376,10 @@ def test_start_of_an_isolated_worker(fork_server, benchmark):
     assert benchmark.pedantic(start, rounds=10)["pid"]
     benchmark.extra_info["import_seconds"] = fork_server.seconds
     benchmark.extra_info["python"] = sys.version
+
+
+def test_the_port_of_a_rendezvous_is_none_that_a_connection_could_be_given():
+    chosen_by_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = {free_port() for _ in range(20)}
+    assert max(ports) < chosen_by_kernel
+    assert len(ports) > 10, "two groups that start at once must not meet"
