@@ -8,6 +8,7 @@ import pytest
 from fixtures.contract.suites import questions
 from fixtures.matrix import load_matrix
 from suites.meta.harness import published
+from suites.meta.harness.arithmetic import HAS_BF16
 from suites.meta.harness.inner import generation, run_suite
 from suites.meta.harness.published import CHECKPOINTS
 
@@ -72,7 +73,8 @@ def test_every_checkpoint_has_a_verdict_that_is_expected():
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_a_checkpoint_gets_its_verdict_in_five_minutes(brought, tmp_path, name):
     folder, made = brought(name), CHECKPOINTS[name]
-    cell = f"{name}-{made.precision}-cpu-single"
+    precision = made.precision if made.precision == "int4" or HAS_BF16 else "fp32"
+    cell = f"{name}-{precision}-cpu-single"
     start = time.monotonic()
     options = ["--matrix-data", str(folder / "matrix"), "--model-root", str(folder / "models")]
     run = run_suite(tmp_path, *options, "suites/test_generation.py", "-k", cell)
