@@ -6,7 +6,7 @@ from fixtures.checks.parity import check_parity
 from fixtures.checks.tolerances import tolerances
 from fixtures.measure.parity import measure_parity
 
-pytestmark = pytest.mark.cells(mode="single", device_type=["xpu", "cuda"])
+pytestmark = pytest.mark.cells(mode="single", device_type=["xpu", "cuda"], representative=True)
 
 
 def test_parity(cell, verdict, runtime):
