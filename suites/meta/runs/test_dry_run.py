@@ -35,7 +35,7 @@ def run(tmp_path_factory):
 
 def test_it_ends_well_and_runs_nothing(run):
     assert run.status == 0, run.output
-    assert "78 tests of 11 cells of max1550; nothing was run" in run.output
+    assert "81 tests of 11 cells of max1550; nothing was run" in run.output
     assert run.tests == {}
 
 
@@ -44,7 +44,7 @@ def test_it_lists_the_cells_in_the_order_of_a_run(run):
     assert run.output.index(first) < run.output.index("  llama-2-7b-int4-max1550-single (")
     assert run.output.index("  llama-2-70b-int4-max1550-single (") < run.output.index("  baichuan2-13b-fp16-max1550")
     (line,) = [line for line in run.output.splitlines() if line.startswith(first)]
-    suites = {"depth", "dispatch", "generate", "generation", "latency", "robustness"}
+    suites = {"depth", "dispatch", "generate", "generation", "latency", "parity", "robustness"}
     assert {*line.partition(": ")[2].split(", ")} == suites
     assert "by suite: " in run.output
     assert "int4_reload 3" in run.output
@@ -55,9 +55,9 @@ def test_it_gives_a_floor_of_the_time_and_says_that_it_is_one(run):
 
 
 def test_it_names_what_is_unsupported_and_why(run):
-    assert "UNSUPPORTED, as far as it is known beforehand: 41" in run.output
+    assert "UNSUPPORTED, as far as it is known beforehand: 43" in run.output
     assert "  INT4 quantises a checkpoint, and synthetic weights have none; use --model-root" in run.output
-    assert "    llama-2-7b-int4-max1550-single x10" in run.output
+    assert "    llama-2-7b-int4-max1550-single x11" in run.output
     assert "  baichuan2-13b needs its own code, which has no synthetic form; use --model-root" in run.output
 
 

@@ -144,7 +144,7 @@ def test_a_second_card_that_computes_otherwise_is_named(run_on):
     fault = plant(FP16, "after", "device.second_device_computes_otherwise")
     run, _ = run_on([("parity", FP16)], "-p", "suites.meta.harness.planting", fault, cards=(MAX_1550,) * 2)
     assert run.verdict(f"test_parity[{FP16}]") == "FAIL", run.output
-    assert "device 1: " in run.line(f"test_parity[{FP16}]", "prefill ")
+    assert "device 1: " in run.line(f"test_parity[{FP16}]", "prefill_equal")
 
 
 @pytest.mark.nightly

@@ -28,6 +28,8 @@ VERDICTS = {
     "llama-2-exported-by-gptq": ("FAIL", {"usable"}),
     "llama-2-tuned-elsewhere": ("FAIL", {"usable"}),
 }
+# What fails beside in fp32, which CPUs without AVX-512 are asked: logits past the window are no numbers.
+IN_FP32 = {"mistral-with-window": {"finite"}}
 
 
 def whose(checks):
@@ -81,6 +83,7 @@ def test_a_checkpoint_gets_its_verdict_in_five_minutes(brought, tmp_path, name):
     seconds = time.monotonic() - start
     lines = [line.split()[:2] for line in run.tests[generation(cell)][2].splitlines() if " FAIL " in line]
     verdict, checks = VERDICTS[name]
+    checks = checks | (IN_FP32.get(name, set()) if precision == "fp32" else set())
     checks = checks & {*questions()["generation"].checks, "usable"}
     assert {check.removesuffix("_tokens") for check, _ in lines} == checks, run.output
     assert run.verdict(generation(cell)) == (verdict if checks else "PASS"), run.output

@@ -68,11 +68,15 @@ class Study:
         self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
         print(part, key, record, flush=True)
 
-    def missing(self, part, cells):
-        """The keys of {key: cell} that are not measured, of the cells of this share: a cell's reference costs most."""
+    def mine(self, cells):
+        """The keys of {key: cell} that are this share's: all of a cell, whose reference costs most."""
         number, of = self.share
-        mine = {*sorted({*cells.values()})[number::of]}
-        return [key for key, cell in cells.items() if key not in self.found[part] and cell in mine]
+        chosen = {*sorted({*cells.values()})[number::of]}
+        return [key for key, cell in cells.items() if cell in chosen]
+
+    def missing(self, part, cells):
+        """Those of `mine` that are not measured."""
+        return [key for key in self.mine(cells) if key not in self.found[part]]
 
     def add(self, path):
         """Take over what another Study has kept at `path`."""
@@ -120,9 +124,9 @@ def measure_unbroken(study, striker, number):
     """
     cells = sorted(cell for cell in striker.cells if cell.endswith(tuple(f"-{p}-cpu-single" for p in PRECISIONS)))
     chosen = {name: rest for name, *rest in variants(cells, number)}
-    alarmed = [name for name, record in study.found["unbroken"].items() if record["red"] and "again" not in record]
-    cells = {name: cell for name, (cell, *_) in chosen.items()}
-    for name in [*(name for name in alarmed if name in chosen), *study.missing("unbroken", cells)]:
+    cells, known = {name: cell for name, (cell, *_) in chosen.items()}, study.found["unbroken"]
+    alarmed = [name for name in study.mine(cells) if known.get(name, {}).get("red") and "again" not in known[name]]
+    for name in [*alarmed, *study.missing("unbroken", cells)]:
         record = study.found["unbroken"].get(name) or _variant(striker, *chosen[name])
         if record["red"]:
             print(name, *record.get("said", ()), sep="\n")
@@ -188,6 +192,7 @@ def in_shares(study, options):
     for path in files:
         if path.exists():
             study.add(path)
+            path.unlink()  # else a study that is begun anew would find it
     if failed:
         raise SystemExit(f"{len(failed)} of {len(running)} processes failed; repeat the command to go on")
 
@@ -204,7 +209,7 @@ def main():
     parser.add_argument("--page-only", action="store_true", help="measure nothing")
     options = parser.parse_args()
     study = Study(options.out, tuple(options.share or (0, 1)))
-    if options.jobs > 1:
+    if options.jobs > 1 and not options.page_only:
         in_shares(study, options)
     elif not options.page_only:
         measure(study, options)
