@@ -149,8 +149,7 @@ def _variant(striker, cell, spec, environment):
 
 def measure_sizes(study, striker):
     """The smallest size of each graded fault that any check sees, and each of CHECKS, by bisection over its sizes."""
-    graded_faults = {pair: pair for pair in itertools.product(GRADED, PRECISIONS)}
-    for name, precision in study.missing("sizes", graded_faults):
+    for name, precision in study.mine({pair: pair for pair in itertools.product(GRADED, PRECISIONS)}):
         _is_seen(study, striker, name, precision, ANY, 0)  # the control: planted without a size, it must not be seen
         for check in CHECKS:
             seen = functools.partial(_is_seen, study, striker, name, precision, check)

@@ -11,7 +11,8 @@ from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import Line
 from fixtures.io.parties import OPTIMISED, STOCK
 from fixtures.matrix import load_matrix
-from fixtures.measure.parameters import rope_switch, spans
+from fixtures.matrix.config import rope_switch_of
+from fixtures.measure.parameters import spans
 from fixtures.measure.reference import alone
 from fixtures.weights.miniature import shrink
 
@@ -145,7 +146,7 @@ def test_long_runs_go_as_far_as_the_claims():
 def test_no_miniature_hides_what_lies_past_an_edge(model):
     """Its table of positions reaches past the length at which rope factors change."""
     small = shrink(model.geometry, "head_dim" in dict(model.arch.config))
-    assert rope_switch(small) == rope_switch(model.geometry)
+    assert rope_switch_of(small) == rope_switch_of(model.geometry)
     assert {span.check for span in spans(small)} == {span.check for span in spans(model.geometry)}
     assert all(span.length + span.new_tokens <= small.positions for span in spans(small))
 
@@ -160,7 +161,7 @@ def test_worker_and_row_read_one_switch(scaling, switch):
     config = types.SimpleNamespace(rope_scaling=scaling, original_max_position_embeddings=4096)
     assert of_model(types.SimpleNamespace(config=config)) == switch
     geometry = types.SimpleNamespace(rope_scaling_dict=lambda: scaling, original_positions=4096)
-    assert rope_switch(geometry) == switch
+    assert rope_switch_of(geometry) == switch
 
 
 def test_each_prompt_alone_keeps_its_place_and_its_cache():

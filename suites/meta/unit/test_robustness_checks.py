@@ -188,3 +188,10 @@ def test_lengths_end_where_positions_do_and_know_windows_and_switches():
 def test_every_question_has_three_faults(checks):
     found = [fault for fault in faults().values() if fault.suite == "robustness"]
     assert sum(bool({*checks} & {*fault.checks}) for fault in found) >= 3
+
+
+@pytest.mark.parametrize(("row", "verdict"), [("phi-3.5-mini", "PASS"), ("llama-2-7b", "FAIL")])
+def test_only_longrope_may_change_its_frequencies(row, verdict):
+    geometry = next(model.geometry for model in load_matrix().models if model.id == row)
+    changed = Weights(57, (("model.rotary_emb.inv_freq", "lengths"),))
+    assert lines(measured(weights=changed, geometry=geometry))["weights"].verdict == verdict
