@@ -8,6 +8,8 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from fixtures.worker.environment import decides
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -53,12 +55,12 @@ def run_suite(folder, *arguments, timeout=540, environment=None, cwd=ROOT, pytho
 
 
 def command_of(folder, arguments, environment):
-    """(words after `pytest`, environment variables) of an inner run."""
+    """(words after `pytest`, environment variables) of an inner run; of ours, none that its messages would repeat."""
     words = [*arguments]
     if "--collect-only" not in arguments:
         # Hypothesis would be imported by its plugin, for its line in the header alone.
         words += [f"--junitxml={_report_in(folder)}", f"--results={folder}", "-p", "no:hypothesispytest"]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    clean = {name: value for name, value in os.environ.items() if not (name.startswith("PYTEST") or decides(name))}
     return words, {**clean, "PYTHONPATH": str(ROOT), **(environment or {})}
 
 
