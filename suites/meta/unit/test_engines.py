@@ -15,6 +15,7 @@ from fixtures.matrix import load_matrix
 from fixtures.matrix.precisions import noise_of
 from fixtures.matrix.schema import IPEX
 from fixtures.measure.generation import kept_rows
+from fixtures.measure.latency import grid_for
 from fixtures.measure.settings import Settings
 from fixtures.plugin import collection
 from fixtures.report.summary import move_lines
@@ -168,6 +169,17 @@ def test_a_waiver_is_for_the_specifications_engine_unless_it_names_others(tmp_pa
 def test_compiling_has_to_happen_and_to_end(graphs, again, verdicts):
     found = {"graphs": graphs, "again": again, "compile_seconds": 12.0, "seconds": 0.5}
     assert tuple(line.verdict for line in proof.compiled(found, 8)) == verdicts
+
+
+@pytest.mark.parametrize(("graphs", "verdict", "hint"), [(1, "PASS", False), (0, "NOT_OPTIMISED", True)])
+def test_what_is_timed_of_a_compiled_cell_is_compiled(graphs, verdict, hint):
+    line = proof.timed_compiled(graphs)
+    assert (line.verdict, "--num-beams 1" in line.measured) == (verdict, hint)
+
+
+def test_a_compiled_cell_is_timed_with_one_beam():
+    found = {cell.engine.name: grid_for(cell, environment={}).beam for cell in CELLS.values()}
+    assert found == {"ipex": 4, "eager": 4, "torchao-int4": 4, "compile": 1}
 
 
 def test_a_compiled_cell_runs_single_prompts_alone():
