@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from fixtures.checks import latency, logits, proof
+from fixtures.checks import generation, latency, logits, proof
 from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import SEVERITY, VERDICTS, Line, bounded, settle
 
@@ -61,6 +61,35 @@ def test_one_bad_prompt_does_not_hide_in_the_mean():
 def test_one_prompt_has_no_spread():
     [line] = logits.conformance("long_context", np.array([2.0]), {"conformance": 3.0, "single": 5.0, "least": 0.3})
     assert line.measured == "2 of stock's error over 1 prompt"
+
+
+@pytest.mark.parametrize(("factor", "precision", "verdict"), [
+    (1.3, "bf16", "PASS"),  # eager attention
+    (1.45, "bf16", "FAIL"),
+    (1.3, "fp16", "FAIL"),
+])  # fmt: skip
+def test_one_long_prompt_has_a_bound_of_its_own(factor, precision, verdict):
+    logits_of = types.SimpleNamespace(logits=REFERENCE[:1], stock=STOCK[:1], against=REFERENCE[:1])
+    span = types.SimpleNamespace(check="long_context", length=STEPS, edge=None)
+    run = types.SimpleNamespace(
+        span=span, logits=scaled_errors(factor)[:1], reference_logits=logits_of, tokens=None, free=None
+    )
+    lines = generation._long(run, tolerances()["ratio"][precision], tolerances()["tokens"])
+    assert lines[0].verdict == verdict
+
+
+def test_a_failing_long_prompt_names_its_worst_step():
+    reference = np.ones((1, 5, 8))
+    once, throughout = reference.copy(), reference * 1.5
+    once[0, 3] *= 1.25
+    failing = [logits.conformance("long_context", np.array([9.0]), tolerances()["ratio"]["bf16"])[0]]
+    seen = [logits.with_worst_step(*failing, found, reference).measured for found in (once, throughout)]
+    assert seen[0].endswith("; step 4 of 5 is 0.25 off, the median step 0")
+    assert seen[1].endswith("; step 1 of 5 is 0.5 off, the median step 0.5")
+    once[0, 1, 0] = np.nan
+    assert "; step 2 of 5 is nan off" in logits.with_worst_step(*failing, once, reference).measured
+    passing = logits.conformance("long_context", np.array([1.0]), tolerances()["ratio"]["bf16"])[0]
+    assert logits.with_worst_step(passing, once, reference) is passing
 
 
 def test_not_a_number_never_holds():
