@@ -1,8 +1,12 @@
 """The page and the plot of suites.meta.studies.sharpness, made of what it measured."""
 
 import collections
+import fnmatch
+import functools
 import math
+from pathlib import Path
 
+from fixtures.io.shipped import table_of
 from suites.meta.faults.registry import CLASSES, faults
 
 from .rules import alarms, rules
@@ -32,7 +36,7 @@ eager attention. Of {} variants {} are of cells that fail by a known defect and 
 The others gave {} different sets of numbers: threads and kernels often change no bit, so there are fewer variants than
 it seems. Other seeds and batch shapes were not tried. `regression` compares the {} that differ in threads alone: a run
 finds no values that were accepted of other arithmetic or of another attention. This suite's own false alarms: {}.
-
+{}
 """
 
 
@@ -98,13 +102,18 @@ def _others(found):
     mute = [name for name, record in unbroken.items() if not record["rules"]]
     defects = len(unbroken) - len(clean) - len(mute)
     different = len({tuple(record["rules"].values()) for record in clean})
-    alarmed = [
-        f"{name} (`{'`, `'.join(record['red'])}`; asked once more: {', '.join(record.get('again', ['-'])) or 'none'})"
+    alarms_of = {
+        name: sorted({*record["red"]} - explained(name))
         for name, record in unbroken.items()
-        if record["red"] and record["rules"] and not record["known"]
+        if record["rules"] and not record["known"]
+    }
+    alarmed = [
+        f"{name} (`{'`, `'.join(red)}`; asked once more: {', '.join(unbroken[name].get('again', ['-'])) or 'none'})"
+        for name, red in alarms_of.items()
+        if red
     ]
     own = sum(record["outcome"] == "caught" for record in struck)
-    false = sum(bool(record["red"]) for record in clean)
+    false = sum(map(bool, alarms_of.values()))
     rows = [["this suite", f"{own} of {len(struck)}", f"{own} of {len(struck)}", f"{false} of {len(clean)}"]]
     for name, rule in rules().items():
         broken = [name in alarms(record["rules"]["broken"]) for record in struck]
@@ -115,9 +124,40 @@ def _others(found):
         rows.append([rule["title"], *(f"{count} of {all_}" for count, all_ in counts)])
     compared = sum(record["compared"] for record in clean)
     lists = len(mute), "; ".join(mute) or "-", different, compared, "; ".join(alarmed) or "none"
-    return OTHERS.format(len(unbroken), defects, *lists) + _table(
+    table = _table(
         ["rule", "alarms on faults", "of these none on the same cell unbroken", "false alarms on variants"], rows
     )
+    return OTHERS.format(len(unbroken), defects, *lists, _true_alarms(unbroken)) + table
+
+
+@functools.cache
+def known_defects():
+    """The tables of defects.toml."""
+    return table_of(Path(__file__).with_name("defects.toml"))["defects"]
+
+
+def explained(name):
+    """The checks that a defect of the stack turns red in a variant, by the name that the study gives it."""
+    cell, _, variant = name.partition(" ")
+    of = [defect for defect in known_defects() if _meets(defect, cell, variant)]
+    return {check for defect in of for check in defect["checks"]}
+
+
+def _meets(defect, cell, variant):
+    cells = any(fnmatch.fnmatch(cell, pattern) for pattern in defect["cells"])
+    return cells and fnmatch.fnmatch(variant, defect["variant"])
+
+
+def _true_alarms(unbroken):
+    """A sentence for each defect of the stack that variants met."""
+    found = []
+    for defect in known_defects():
+        met = [name for name in unbroken if _meets(defect, *name.split(" ", 1))]
+        red = sum(bool({*unbroken[name]["red"]} & {*defect["checks"]}) for name in met)
+        if red:
+            checks = "`, `".join(defect["checks"])
+            found.append(f"Of {len(met)} variants {red} turned `{checks}` red, rightly: {defect['reason'].strip()}.\n")
+    return "".join(found)
 
 
 def _size(row, check):

@@ -46,6 +46,13 @@ def test_a_size_is_planted_in_millionths(size, function):
 def test_a_page_counts_what_was_found():
     sound, broken = values(STOCK, STOCK, TOKENS), values(STOCK * 1.5, STOCK, TOKENS)
     pair = {"sound": sound, "broken": broken}
+    eager = {"known": [], "rules": sound, "compared": False, "measured": "then at commit c0"}
+    switch = ["rope_switch"]
+    unbroken = {
+        "u 2 default ipex": {"red": [], "known": [], "rules": sound, "compared": True, "measured": "then at commit c0"},
+        "phi-3.5-mini-fp32-cpu-single 1 AVX2 eager": {"red": switch, "again": switch, **eager},
+        "phi-3.5-mini-bf16-cpu-single 1 AVX2 eager": {"red": ["logits", *switch], "again": switch, **eager},
+    }
     sizes = {
         f"{name} {size}": {"fault": name, "precision": "fp32", "size": size, "red": ["logits"] if size > 0.1 else []}
         for name in GRADED
@@ -56,17 +63,19 @@ def test_a_page_counts_what_was_found():
             "rope_interleaved": {"kind": "rope", "outcome": "caught", "red": ["logits"], "rules": pair, "cell": "c"},
             "b": {"kind": "rope", "outcome": "missed", "red": [], "rules": pair, "cell": "c"},
         },
-        "unbroken": {"u": {"red": [], "known": [], "rules": sound, "compared": True, "measured": "then at commit c0"}},
+        "unbroken": unbroken,
         "sizes": sizes,
     }
     text = page(found)
-    assert "; 1 unbroken variants then at commit c0; " in text
+    assert "; 3 unbroken variants then at commit c0; " in text
+    assert "alarms: phi-3.5-mini-bf16-cpu-single 1 AVX2 eager (`logits`; asked once more: rope_switch)." in text
+    assert "Of 2 variants 2 turned `rope_switch`, `rope_switch_tokens` red, rightly: transformers 4.51.3, Phi-3" in text
     assert "`regression` compares the 1 that differ" in text
     assert "| `rope_interleaved` | c | every call | all pairs of dims | `logits` |" in text
     assert "| rope | 1 | 0 | 1 |" in text
     assert "| `b` | c | missed | - | not explained |" in text
-    assert "| this suite | 1 of 2 | 1 of 2 | 0 of 1 |" in text
-    assert "| 0.1 absolute | 2 of 2 | 2 of 2 | 0 of 1 |" in text
+    assert "| this suite | 1 of 2 | 1 of 2 | 1 of 3 |" in text
+    assert "| 0.1 absolute | 2 of 2 | 2 of 2 | 0 of 3 |" in text
     assert "| one_row | fp32 | 0.5 | 0.5 | not seen | - |" in text
     assert plot(sizes).count("<circle") == 2 * len(GRADED)
 
