@@ -1,6 +1,9 @@
 """Runs in a journal: which tests are finished, what differs, and who may write; no model, no inner run."""
 
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -10,6 +13,7 @@ from fixtures.plugin.resume import check_replays
 from fixtures.plugin.retry import Attempts
 from fixtures.results import Journal, ResultsError
 from fixtures.results.runs import IDENTITY, differences, read_chain
+from fixtures.worker.environment import ROOT
 
 NOW = {
     "machine": "epyc-1",
@@ -215,6 +219,36 @@ def test_a_journal_that_was_removed_takes_nothing_more(tmp_path):
         (tmp_path / "journal.jsonl").unlink()
         with pytest.raises(ResultsError, match=r"journal.jsonl: was removed while this run wrote to it; leave it"):
             journal.append(opening("a"))
+
+
+SLOW_WRITER = """
+import os, sys, time
+from fixtures.results import Journal
+write = os.write
+def slow(descriptor, data):
+    time.sleep(0.2)
+    return write(descriptor, bytes(data[:20]))
+with Journal(sys.argv[1], shared=True) as journal:
+    print("open", flush=True)
+    sys.stdin.readline()
+    os.write = slow
+    journal.append({"kind": "test", "nodeid": "slow", "text": "x" * 60})
+"""
+
+
+def test_a_line_that_another_process_writes_is_no_torn_one(tmp_path):
+    """Processes of one parallel run share a journal; whoever opens it cuts off what an interrupted run left."""
+    path = tmp_path / "journal.jsonl"
+    command = [sys.executable, "-c", SLOW_WRITER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+        assert other.stdout.readline() == "open\n"
+        other.stdin.write("go\n")
+        other.stdin.flush()
+        while not path.stat().st_size:
+            time.sleep(0.01)
+        with Journal(path, shared=True) as journal:
+            journal.append({"kind": "test", "nodeid": "quick"})
+    assert [json.loads(row)["nodeid"] for row in path.read_text().splitlines()] == ["slow", "quick"]
 
 
 # -- attempts ----
