@@ -124,6 +124,10 @@ def refused(run, *words):
     (["--model-root=/nope"], ["--model-root", "/nope does not exist", "name a folder"]),
     (["--model-root=README.md"], ["--model-root", "README.md is a file", "name the folder"]),
     (["--baselines=baselines/waivers.toml"], ["--baselines", "is a file", "name the folder that holds it"]),
+    (["--baselines=/nope"], ["--baselines /nope: there is no such folder", "--update-baselines"]),
+    (["--bundle=/nope/run.bundle"], ["--bundle /nope/run.bundle: there is no folder /nope"]),
+    (["--bundle=run.bundle", "--bundle-key=/nope.pem"], ["--bundle-key /nope.pem: there is no such key"]),
+    (["--bundle=run.bundle", "--bundle-key=README.md"], ["README.md", "openssl genpkey"]),
     (["--launcher", "slurm"], ["--launcher", "slurm", "mpirun"]),
     (["--hostfile", "README.md"], ["--hostfile", "fork takes none", "--launcher mpirun or deepspeed"]),
     (["--hostfile", "README.md", "--launcher", "torchrun"], ["torchrun takes none"]),
@@ -247,9 +251,11 @@ def test_a_home_that_cannot_be_written_is_one_sentence_before_anything_starts(tm
 
 
 @needs_bf16
-def test_ranks_without_room_in_shared_memory_are_no_fault_of_a_stack(tmp_path):
-    name = f"test_tp_sharding[{next(c.id for c in load_matrix().cells(['cpu']) if c.mode == 'autotp')}]"
+@pytest.mark.parametrize(("model", "ranks"), [("llama-2-7b", 2), ("llama-2-13b", 4)])
+def test_ranks_without_room_in_shared_memory_are_no_fault_of_a_stack(tmp_path, model, ranks):
+    found = (c.id for c in load_matrix().cells(["cpu"]) if (c.model.id, c.mode) == (model, "autotp"))
+    name = f"test_tp_sharding[{next(found)}]"
     plugin = ["-p", "suites.meta.harness.small_shared_memory"]
     run = fork_suite(tmp_path, *plugin, f"suites/test_distributed.py::{name}")
     assert (run.verdict(name), run.property(name, "party")) == ("FAIL", "machine")
-    assert "/dev/shm has 64 MiB of room, and DeepSpeed's all-reduce among 2 ranks" in run.line(name, "usable")
+    assert f"/dev/shm has 64 MiB of room, and DeepSpeed's all-reduce among {ranks} ranks" in run.line(name, "usable")

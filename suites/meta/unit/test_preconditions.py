@@ -3,6 +3,7 @@
 import collections
 import os
 import subprocess
+import types
 
 import pytest
 
@@ -10,6 +11,7 @@ from fixtures.io.parties import MACHINE
 from fixtures.matrix import load_matrix
 from fixtures.measure import preconditions
 from fixtures.measure.preconditions import PreconditionFailed, check_folders, check_shared_memory
+from fixtures.plugin import processes
 from fixtures.system import fingerprint
 from fixtures.system.fingerprint import why_no_commit
 
@@ -86,6 +88,19 @@ def test_what_the_group_of_a_cell_holds_is_room_for_its_next_suite(monkeypatch, 
         with open(buffer, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, 66 * 2**20)
     check_shared_memory(SHARDED, 2, tmp_path)
+
+
+@pytest.mark.parametrize(("suite", "ranks"), [("tp_answers", 4), ("tp_deepspeed", 4), ("latency", 2)])
+def test_room_is_asked_for_as_many_ranks_as_a_suite_starts(monkeypatch, suite, ranks):
+    asked = []
+    monkeypatch.setattr(processes, "check_shared_memory", lambda cell, ranks: asked.append(ranks))
+    cell = next(cell for cell in load_matrix().cells(["cpu"]) if cell.id == "llama-2-13b-bf16-cpu-autotp")
+    plan = types.SimpleNamespace(note=lambda cell: "")
+    run = types.SimpleNamespace(
+        settings=types.SimpleNamespace(hostfile=None), runtime=types.SimpleNamespace(place=lambda *arguments: plan)
+    )
+    processes.Processes.place(run, cell, suite, None)
+    assert asked == [ranks]
 
 
 def test_no_shared_memory_at_all_is_a_sentence(tmp_path):
