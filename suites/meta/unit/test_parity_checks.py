@@ -1,10 +1,16 @@
 """Answers of two devices, beside each other: what differs, and when that decides something."""
 
+import dataclasses
+import itertools
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
+import pytest
 
 from fixtures.checks.parity import check_parity
+from fixtures.matrix import load_matrix
+from fixtures.measure import parity
 from fixtures.measure.parity import beside
 
 LOGITS = np.linspace(-4, 4, 2 * 3 * 5, dtype=np.float32).reshape(2, 3, 5)
@@ -21,7 +27,9 @@ def moved(step, by, device=1):
 
 def lines(again=SAME, others=(), control=None, places=None):
     control = control or moved(0, 1)
-    measured = SimpleNamespace(proofs=[], again=again, others=others, control=control, places=places or {}, error=None)
+    measured = SimpleNamespace(
+        proofs=[], again=again, others=others, control=control, unsteady=[], places=places or {}, error=None
+    )
     return {line.check: line for line in check_parity(measured, TOLERANCES)}
 
 
@@ -68,3 +76,41 @@ def test_a_worker_on_another_device_than_its_own_is_named():
 
 def test_logits_that_no_prompt_changes_show_nothing():
     assert verdicts(lines(control=SAME), "control") == ["FAIL"]
+
+
+class Model:
+    """A model that adds in another order every time, unless its attention is eager. No device is at hand."""
+
+    calls = itertools.count(1)
+
+    def __init__(self, runtime, cell, environment, attention="", **more):
+        self.steady = attention == "eager"
+        self.proofs = [{"places": [f"cuda:{environment['LOCAL_RANK']}"], "dtype": "float16"}]
+
+    def loaded(self):
+        return self
+
+    def call(self, operation, arrays=None, runs=None, new_tokens=None):
+        if operation == "greedy":
+            return SimpleNamespace(arrays={"tokens": np.zeros((5, new_tokens), np.int64)})
+        logits = np.full((5, 3, 8), float(runs[0]["prompts"][0][0]), np.float32)
+        logits[0, 1, 3] += 0 if self.steady else 1e-3 * next(self.calls)
+        return SimpleNamespace(arrays={"logits": logits})
+
+    def close(self):
+        """Nothing runs."""
+
+
+@pytest.mark.parametrize(("engine", "verdict"), [("eager", "PASS"), ("ipex", "INCONCLUSIVE")])
+def test_stock_classes_that_do_not_repeat_themselves_are_asked_with_eager_attention(monkeypatch, engine, verdict):
+    monkeypatch.setattr(parity, "Candidate", Model)
+    runtime = MagicMock(device_count=lambda kind: 2)
+    runtime.weights.of.return_value.geometry.vocabulary = 100
+    cells = (cell for cell in load_matrix().every_cell() if (cell.engine.name, cell.mode) == (engine, "single"))
+    cell = next(cell for cell in cells if cell.platform.device_type != "cpu" and cell.precision == "fp16")
+    measured = parity.measure_parity(runtime, cell)
+    found = check_parity(dataclasses.replace(measured, proofs=[]), TOLERANCES)
+    assert {line.check: line.verdict for line in found}["decode_equal"] == verdict
+    assert [seen.differing for seen in measured.unsteady] == ([0, 1] if engine == "eager" else [])
+    said = [line.measured for line in found if line.measured.startswith("as the model comes, eager attention decides")]
+    assert len(said) == len(measured.unsteady)
