@@ -84,10 +84,10 @@ def test_a_failing_long_prompt_names_its_worst_step():
     once[0, 3] *= 1.25
     failing = [logits.conformance("long_context", np.array([9.0]), tolerances()["ratio"]["bf16"])[0]]
     seen = [logits.with_worst_step(*failing, found, reference).measured for found in (once, throughout)]
-    assert seen[0].endswith("; step 4 of 5 is 0.25 off, the median step 0")
-    assert seen[1].endswith("; step 1 of 5 is 0.5 off, the median step 0.5")
+    assert seen[0].endswith("; step 3 is 0.25 off, the median of 5 steps 0")
+    assert seen[1].endswith("; step 0 is 0.5 off, the median of 5 steps 0.5")
     once[0, 1, 0] = np.nan
-    assert "; step 2 of 5 is nan off" in logits.with_worst_step(*failing, once, reference).measured
+    assert "; step 1 is nan off" in logits.with_worst_step(*failing, once, reference).measured
     passing = logits.conformance("long_context", np.array([1.0]), tolerances()["ratio"]["bf16"])[0]
     assert logits.with_worst_step(passing, once, reference) is passing
 
