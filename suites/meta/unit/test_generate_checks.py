@@ -48,7 +48,7 @@ def sound():
     found["sampled_again"] = returned(prompts, drawn[:, :4])
     beams = RNG.integers(1, VOCABULARY, (9, 8))
     found["padded_beams"] = returned(np.tile(PROMPTS[:1], (9, 1)), beams)
-    repeated = {"counted": "malloc", **{name: dict(NOTHING) for name in ("calls", "first", "again")}}
+    repeated = {"counted": "malloc", "threads": 1, **{name: dict(NOTHING) for name in ("calls", "first", "again")}}
     noise = types.SimpleNamespace(stock=SCORES + 3e-3, against=SCORES, fp32=SCORES, third=None)
     return types.SimpleNamespace(
         **dict(
@@ -313,9 +313,15 @@ def test_the_calls_are_those_of_the_parameters():
     assert [len(prompt) for prompt in padded_prompts(ids, TABLE["beams"])] == [48, 20, 33] * 3
 
 
-@pytest.mark.parametrize(("kind", "verdict"), [("cpu", "FAIL"), ("cuda", "PASS")])
-def test_libraries_beside_an_accelerator_may_keep_more_for_a_new_length(kind, verdict):
+@pytest.mark.parametrize(("kind", "trained", "threads", "verdict"), [
+    ("cpu", False, 1, "FAIL"),
+    ("cpu", False, 2, "PASS"),  # a thread has buffers of its own
+    ("cpu", True, 1, "PASS"),  # a large vocabulary
+    ("cuda", False, 1, "PASS"),  # libraries beside an accelerator
+])  # fmt: skip
+def test_how_much_a_new_length_may_keep(kind, trained, threads, verdict):
     measured = sound()
-    measured.cell.platform.device_type = kind
+    measured.cell.platform.device_type, measured.trained = kind, trained
+    measured.repeated["threads"] = threads
     measured.repeated["first"]["host"] = 3 * 2**20 * len(TABLE["repeated"]["lengths"])
     assert lines(measured)["first_lengths"].verdict == verdict
