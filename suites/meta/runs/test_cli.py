@@ -124,7 +124,7 @@ def refused(run, *words):
     (["--model-root=/nope"], ["--model-root", "/nope does not exist", "name a folder"]),
     (["--model-root=README.md"], ["--model-root", "README.md is a file", "name the folder"]),
     (["--baselines=baselines/waivers.toml"], ["--baselines", "is a file", "name the folder that holds it"]),
-    (["--baselines=/nope"], ["--baselines /nope: there is no such folder", "--update-baselines"]),
+    (["--baselines=/nope"], ["--baselines /nope: there is no such folder", "leave it out"]),
     (["--bundle=/nope/run.bundle"], ["--bundle /nope/run.bundle: there is no folder /nope"]),
     (["--bundle=run.bundle", "--bundle-key=/nope.pem"], ["--bundle-key /nope.pem: there is no such key"]),
     (["--bundle=run.bundle", "--bundle-key=README.md"], ["README.md", "openssl genpkey"]),
