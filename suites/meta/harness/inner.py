@@ -55,12 +55,20 @@ def run_suite(folder, *arguments, timeout=540, environment=None, cwd=ROOT, pytho
 
 
 def command_of(folder, arguments, environment):
-    """(words after `pytest`, environment variables) of an inner run; of ours, none that its messages would repeat."""
+    """(words after `pytest`, environment variables) of an inner run; of ours, none that its messages would repeat.
+
+    What finds libraries and devices stays.
+    """
     words = [*arguments]
     if "--collect-only" not in arguments:
         # Hypothesis would be imported by its plugin, for its line in the header alone.
         words += [f"--junitxml={_report_in(folder)}", f"--results={folder}", "-p", "no:hypothesispytest"]
-    clean = {name: value for name, value in os.environ.items() if not (name.startswith("PYTEST") or decides(name))}
+    kept = ("_ROOT", "_PATH", "_VISIBLE_DEVICES", "_AFFINITY_MASK", "_SELECTOR")
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST") and (name.endswith(kept) or not decides(name))
+    }
     return words, {**clean, "PYTHONPATH": str(ROOT), **(environment or {})}
 
 

@@ -1,9 +1,12 @@
 """What a class computes for itself is no part of a precision's noise: tables of positions of a reference are fp32's."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 
 from fixtures import transformers_api
-from fixtures.matrix import load_matrix
+from fixtures.matrix import config_entries, load_matrix
 
 MODELS = [model for model in load_matrix().models if model.representative and model.weights == "miniature"]
 
@@ -58,3 +61,19 @@ def test_a_reference_has_the_tables_of_fp32_or_of_its_wider_type(runtime, model,
     assert bool(rounded) == (model.family == "gptj" and precision != "fp64"), "no correction is needed"
     compute_in_fp32(half, dtype)
     assert off(computed(half), exact) == {}
+
+
+@pytest.mark.parametrize(("role", "found"), [("optimised", "eager"), ("stock", "sdpa")])
+def test_drawn_weights_have_the_attention_that_a_candidate_asks_for(runtime, role, found):
+    """On accelerators, where a reference leaves it to the library."""
+    import torch
+
+    from fixtures.engine import recipe
+
+    model = next(model for model in MODELS if model.family == "llama2")
+    weights = runtime.weights.of(model, "cpu")
+    entries = {"model_type": model.arch.model_type, **config_entries(model, weights.geometry)}
+    form = {"synthetic": True, "entries": entries, "geometry": dataclasses.asdict(weights.geometry)}
+    here = SimpleNamespace(device="cpu")
+    made = recipe._plain({**form, "role": role, "attention": "eager"}, torch.float32, here, {})
+    assert made.config._attn_implementation == found

@@ -108,7 +108,7 @@ def _others(found):
         if record["rules"] and not record["known"]
     }
     alarmed = [
-        f"{name} (`{'`, `'.join(red)}`; asked once more: {', '.join(unbroken[name].get('again', ['-'])) or 'none'})"
+        f"{name} (`{'`, `'.join(red)}`; asked once more: {_again(name, unbroken[name])})"
         for name, red in alarms_of.items()
         if red
     ]
@@ -128,6 +128,11 @@ def _others(found):
         ["rule", "alarms on faults", "of these none on the same cell unbroken", "false alarms on variants"], rows
     )
     return OTHERS.format(len(unbroken), defects, *lists, _true_alarms(unbroken)) + table
+
+
+def _again(name, record):
+    """The false alarms of a variant that was asked once more, for the page."""
+    return ", ".join(sorted({*record["again"]} - explained(name))) or "none" if "again" in record else "-"
 
 
 @functools.cache

@@ -182,6 +182,11 @@ def test_a_compiled_cell_is_timed_with_one_beam():
     assert found == {"ipex": 4, "eager": 4, "torchao-int4": 4, "compile": 1}
 
 
+def test_both_engines_of_a_move_are_timed_with_one_beam_where_one_compiles():
+    assert grid_for(EAGER, environment={}, compiled=True).beam == 1
+    assert grid_for(COMPILE, environment={}, compiled=False).beam == 4
+
+
 def test_a_compiled_cell_runs_single_prompts_alone():
     runs = [{"prompts": [[1]]}, {"prompts": [[1], [2]]}, {"prompts": [[1]]}]
     assert kept_rows(COMPILE, runs) == [0, 3]

@@ -313,15 +313,16 @@ def test_the_calls_are_those_of_the_parameters():
     assert [len(prompt) for prompt in padded_prompts(ids, TABLE["beams"])] == [48, 20, 33] * 3
 
 
-@pytest.mark.parametrize(("kind", "trained", "threads", "verdict"), [
-    ("cpu", False, 1, "FAIL"),
-    ("cpu", False, 2, "PASS"),  # a thread has buffers of its own
-    ("cpu", True, 1, "PASS"),  # a large vocabulary
-    ("cuda", False, 1, "PASS"),  # libraries beside an accelerator
+@pytest.mark.parametrize(("kind", "trained", "precision", "threads", "verdict"), [
+    ("cpu", False, "bf16", 1, "FAIL"),
+    ("cpu", False, "bf16", 2, "PASS"),  # a thread has buffers of its own
+    ("cpu", False, "fp32", 2, "FAIL"),
+    ("cpu", True, "fp32", 1, "PASS"),  # a large vocabulary
+    ("cuda", False, "fp16", 1, "PASS"),  # libraries beside an accelerator
 ])  # fmt: skip
-def test_how_much_a_new_length_may_keep(kind, trained, threads, verdict):
+def test_how_much_a_new_length_may_keep(kind, trained, precision, threads, verdict):
     measured = sound()
-    measured.cell.platform.device_type, measured.trained = kind, trained
+    measured.cell.platform.device_type, measured.cell.precision, measured.trained = kind, precision, trained
     measured.repeated["threads"] = threads
     measured.repeated["first"]["host"] = 3 * 2**20 * len(TABLE["repeated"]["lengths"])
     assert lines(measured)["first_lengths"].verdict == verdict

@@ -90,7 +90,7 @@ def test_what_the_group_of_a_cell_holds_is_room_for_its_next_suite(monkeypatch, 
     check_shared_memory(SHARDED, 2, tmp_path)
 
 
-@pytest.mark.parametrize(("suite", "ranks"), [("tp_answers", 4), ("tp_deepspeed", 4), ("latency", 2)])
+@pytest.mark.parametrize(("suite", "ranks"), [("tp_answers", 4), ("tp_deepspeed", 2), ("latency", 2)])
 def test_room_is_asked_for_as_many_ranks_as_a_suite_starts(monkeypatch, suite, ranks):
     asked = []
     monkeypatch.setattr(processes, "check_shared_memory", lambda cell, ranks: asked.append(ranks))

@@ -244,7 +244,7 @@ def test_a_line_that_another_process_writes_is_no_torn_one(tmp_path):
         assert other.stdout.readline() == "open\n"
         other.stdin.write("go\n")
         other.stdin.flush()
-        while not path.stat().st_size:
+        while not path.stat().st_size and other.poll() is None:
             time.sleep(0.01)
         with Journal(path, shared=True) as journal:
             journal.append({"kind": "test", "nodeid": "quick"})

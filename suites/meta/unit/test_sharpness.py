@@ -68,7 +68,7 @@ def test_a_page_counts_what_was_found():
     }
     text = page(found)
     assert "; 3 unbroken variants then at commit c0; " in text
-    assert "alarms: phi-3.5-mini-bf16-cpu-single 1 AVX2 eager (`logits`; asked once more: rope_switch)." in text
+    assert "alarms: phi-3.5-mini-bf16-cpu-single 1 AVX2 eager (`logits`; asked once more: none)." in text
     assert "Of 2 variants 2 turned `rope_switch`, `rope_switch_tokens` red, rightly: transformers 4.51.3, Phi-3" in text
     assert "`regression` compares the 1 that differ" in text
     assert "| `rope_interleaved` | c | every call | all pairs of dims | `logits` |" in text
