@@ -20,7 +20,7 @@ SHARDED := llama2 or bloom
 # Models of which the first two targets ask the suites that take longest for a cell; `make nightly` asks the others.
 FEW := llama-2-7b or bloom-7b1
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
-ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) and (not (robustness or generate) or $(FEW))" --benchmark-compare
+ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) and (not (robustness or generate or int4_native) or $(FEW))" --benchmark-compare
 # test_against needs another stack (--against=PYTHON), test_move two engines (--move); test_depth is for `make nightly`.
 APART := suites/test_against.py suites/test_depth.py suites/test_move.py
 SUITES := $(filter-out $(APART),$(sort $(wildcard suites/test_*.py)))
@@ -39,7 +39,7 @@ qualify: .venv
 # ones last; cells are timed and run one at a time.
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
-		-k "(not ($(LAUNCHED)) or llama-2-7b) and (not (robustness or generate or latency) or $(FEW))" $(SUITES)
+		-k "(not ($(LAUNCHED)) or llama-2-7b) and (not (robustness or generate or latency or int4_native) or $(FEW))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager and single" -k "llama-2-7b or bloom-7b1" \
 		suites/test_generation.py
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder suites/meta
@@ -53,6 +53,7 @@ nightly: .venv .venv-4.48 .venv-stock
 		-k "not ($(LAUNCHED))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and single" -k "not ($(FEW))" \
 		suites/test_robustness.py suites/test_generate.py suites/test_latency.py
+	.venv/bin/python -m pytest -m "representative and int4" -k "int4_native and not ($(FEW))" suites/test_quantization.py
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 

@@ -18,7 +18,7 @@ def running(pid):
         return False
 
 
-def gone(pids, seconds=10):
+def gone(pids, seconds=30):
     """Whether processes end by themselves."""
     end = time.monotonic() + seconds
     while any(map(running, pids)) and time.monotonic() < end:
