@@ -126,6 +126,7 @@ def refused(run, *words):
     (["--baselines=baselines/waivers.toml"], ["--baselines", "is a file", "name the folder that holds it"]),
     (["--baselines=/nope"], ["--baselines /nope: there is no such folder", "leave it out"]),
     (["--bundle=/nope/run.bundle"], ["--bundle /nope/run.bundle: there is no folder /nope"]),
+    (["--bundle=docs"], ["--bundle docs is a folder; name a file in it"]),
     (["--bundle=run.bundle", "--bundle-key=/nope.pem"], ["--bundle-key /nope.pem: there is no such key"]),
     (["--bundle=run.bundle", "--bundle-key=README.md"], ["README.md", "openssl genpkey"]),
     (["--launcher", "slurm"], ["--launcher", "slurm", "mpirun"]),

@@ -27,6 +27,7 @@ def test_the_header_says_what_the_machine_can_do_and_what_is_accepted(run):
     assert "stack: torch " in run.output
     assert "this CPU computes fp32, int4; UNSUPPORTED: bf16 needs " in run.output
     assert "accepted values of this machine: generation 0 of " in run.output
+    assert "no waivers, so that known defects fail: copy baselines/waivers.toml to " in run.output
 
 
 def test_conformance_is_shown_without_accepted_values(run):
