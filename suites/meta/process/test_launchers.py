@@ -23,7 +23,7 @@ from suites.meta.harness.processes import gone, of_the_suite
 pytestmark = pytest.mark.nightly
 
 CALLS = "suites.meta.harness.worker_calls:"
-LIGHT = ("@fixtures.engine.service",)  # in place of a stack: the launcher's work is tested
+LIGHT = ("@suites.meta.harness.light_service",)  # in place of a stack: the launcher's work is tested
 
 
 def cannot_listen(*_):

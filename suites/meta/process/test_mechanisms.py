@@ -20,7 +20,7 @@ RUNS = (1, 4, 5)  # of the plan: 257 alone, 512 beside a padded 300, 120 beside 
 STEPS = 17  # prefill and 16 decode steps show what 32 do
 FEEL = {"rope": [0, 1], "scale": [4, 5], "mask": [2, 4, 5], "cache": [0, 1, 2]}  # prompts of those runs, by mechanism
 MODELS = [m for m in load_matrix().models if m.representative and m.weights == "miniature"]
-OFTEN = ("llama2", "bloom")  # rotary positions, and ALiBi; the other families nightly
+OFTEN = "llama2"  # the other families nightly
 CASES = [(model, mechanism) for model in MODELS for mechanism in FAULTS if mechanism in model.arch.mechanisms]
 
 
@@ -66,8 +66,8 @@ def fault_ratio(traced, model, mechanism):
 
 
 def _case(model, mechanism):
-    often = model.family in OFTEN
-    return pytest.param(model, mechanism, id=f"{model.family}-{mechanism}", marks=() if often else pytest.mark.nightly)
+    marks = () if model.family == OFTEN else pytest.mark.nightly
+    return pytest.param(model, mechanism, id=f"{model.family}-{mechanism}", marks=marks)
 
 
 @pytest.mark.parametrize(("model", "mechanism"), [_case(*case) for case in CASES])

@@ -68,7 +68,7 @@ def test_provenance_holds_no_secret(environment):
 
 def test_a_worker_has_no_secret(environment):
     assert not [name for name in base_environment() if is_secret(name) and name != "HF_HUB_DISABLE_IMPLICIT_TOKEN"]
-    fork_server = ForkServer(("@fixtures.engine.service",), sys.executable)
+    fork_server = ForkServer(("@suites.meta.harness.light_service",), sys.executable)
     try:
         worker = Worker(fork_server)
         names = [*SECRETS, "HF_HUB_DISABLE_IMPLICIT_TOKEN"]

@@ -24,6 +24,7 @@ from suites.meta.harness.processes import gone, running
 
 CALLS = "suites.meta.harness.worker_calls:"
 
+LIGHT = "@suites.meta.harness.light_service"
 MODULE = "tabnanny"  # of the standard library, which nothing else here imports
 
 
@@ -144,9 +145,9 @@ def test_an_end_is_seen_though_a_grandchild_holds_the_connection(worker):
 @pytest.mark.parametrize("end", ["worker", "fork_server", "suite"])
 @pytest.mark.parametrize("forked", [False, True])
 def test_no_grandchild_outlives_its_worker(end, forked):
-    base = fork_server = ForkServer(["@fixtures.engine.service"])
+    base = fork_server = ForkServer([LIGHT])
     if forked:
-        fork_server = ForkServer(["@fixtures.engine.service", MODULE], base=base)
+        fork_server = ForkServer([LIGHT, MODULE], base=base)
     worker = Worker(fork_server)
     child = call(worker, "leave_a_child")
     assert running(child)
@@ -162,11 +163,12 @@ def test_no_grandchild_outlives_its_worker(end, forked):
 
 
 def test_a_fork_server_forked_from_another_has_what_that_has_and_more():
-    base = ForkServer(["@fixtures.engine.service"])
-    forked = ForkServer(["@fixtures.engine.service", MODULE], base=base)
+    base = ForkServer([LIGHT])
+    forked = ForkServer([LIGHT, MODULE], base=base)
     workers = [Worker(base), Worker(forked)]
-    seen = [call(worker, "imported", names=["torch", MODULE]) for worker in workers]
-    assert seen == [["torch"], ["torch", MODULE]]
+    service = LIGHT.removeprefix("@")
+    seen = [call(worker, "imported", names=[service, MODULE]) for worker in workers]
+    assert seen == [[service], [service, MODULE]]
     assert call(workers[1], "environment", names=["TMPDIR"]) == {"TMPDIR": forked.folder.name}
     os.kill(forked.pid, signal.SIGKILL)
     assert gone([workers[1].ranks[0].pid])
@@ -179,7 +181,7 @@ def test_a_fork_server_forked_from_another_has_what_that_has_and_more():
 
 
 def test_a_fork_server_can_leave_an_import_to_its_workers():
-    fork_server = ForkServer([f"!{MODULE}", f"+{MODULE}", "@fixtures.engine.service"])
+    fork_server = ForkServer([f"!{MODULE}", f"+{MODULE}", LIGHT])
     worker = Worker(fork_server)
     assert call(worker, "imported", names=[MODULE]) == [MODULE]
     worker.close()
@@ -187,7 +189,7 @@ def test_a_fork_server_can_leave_an_import_to_its_workers():
 
 
 def test_a_worker_can_be_closed_after_ctrl_c_cut_a_message_of_its_fork_server_short(monkeypatch):
-    fork_server = ForkServer(["@fixtures.engine.service"])
+    fork_server = ForkServer([LIGHT])
     worker, whole = Worker(fork_server), protocol.receive
 
     def interrupted(sock, deadline=None):
@@ -310,7 +312,7 @@ def test_a_missing_interpreter_is_one_sentence():
 
 
 def test_workers_die_with_their_fork_server(fork_server):
-    doomed = ForkServer(["@fixtures.engine.service"])
+    doomed = ForkServer([LIGHT])
     worker = Worker(doomed)
     pid = call(worker, "where")["pid"]
     os.kill(doomed.process.pid, signal.SIGKILL)
