@@ -61,8 +61,7 @@ def command_of(folder, arguments, environment):
     """
     words = [*arguments]
     if "--collect-only" not in arguments:
-        # Hypothesis would be imported by its plugin, for its line in the header alone.
-        words += [f"--junitxml={_report_in(folder)}", f"--results={folder}", "-p", "no:hypothesispytest"]
+        words += [f"--junitxml={_report_in(folder)}", f"--results={folder}"]
     kept = ("_ROOT", "_PATH", "_VISIBLE_DEVICES", "_AFFINITY_MASK", "_SELECTOR")
     clean = {
         name: value
