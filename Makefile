@@ -3,6 +3,8 @@
 # `make .venv-xpu` the stack of Intel GPUs. `make .venv-stock` installs stock PyTorch for workers of the host and of NVIDIA
 # GPUs, `make .venv-stock-xpu` for those of Intel GPUs. Needs Python 3.11, gcc and make.
 
+# Hundreds of short processes import the same modules: the first of them keeps what it compiled.
+export PYTHONDONTWRITEBYTECODE :=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
 # Where the wheels for Intel GPUs are; everything else comes from PyPI. Every version is pinned, so the best match over
@@ -17,10 +19,13 @@ FOR_LINUX := --generate-hashes --python-version 3.11 --python-platform x86_64-ma
 LOCKING := --extra dev $(FOR_LINUX)
 # Families whose sharded cells `make test` runs: rotary positions, and ALiBi.
 SHARDED := llama2 or bloom
-# Models of which the first two targets ask the suites that take longest for a cell; `make nightly` asks the others.
-FEW := llama-2-7b or bloom-7b1
+# Models that the first two targets run in INT4, and of which they run the suites that take longest for a cell;
+# `make nightly` runs the others.
+INT4 := llama-2-7b or gpt-j-6b
+FEW := llama-2-7b
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
-ARGS ?= -m "llama2 and (int4 or $(FLOAT))" -k "not ($(LAUNCHED)) and (not (robustness or generate or int4_native) or $(FEW))" --benchmark-compare
+ARGS ?= -m "llama2 and (int4 or $(FLOAT))" --benchmark-compare -k "not ($(LAUNCHED) or int4_native) \
+	and ($(FLOAT) or $(INT4)) and (not (robustness or generate) or $(FEW) and $(FLOAT))"
 # test_against needs another stack (--against=PYTHON), test_move two engines (--move); test_depth is for `make nightly`.
 APART := suites/test_against.py suites/test_depth.py suites/test_move.py
 SUITES := $(filter-out $(APART),$(sort $(wildcard suites/test_*.py)))
@@ -34,12 +39,13 @@ OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
 qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
-# Of each family's representative INT4 and that float precision; sharded, one of each kind of positions; under launchers,
-# one. Answers of stock PyTorch of two families. The suite's own tests share two processes, a file in one of them, small
+# Of each family's representative that float precision, of two INT4; sharded, one of each kind of positions; under
+# launchers, one. Answers of stock PyTorch of two families. The suite's own tests share two processes, a file in one of them, small
 # ones last; cells are timed and run one at a time.
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
-		-k "(not ($(LAUNCHED)) or llama-2-7b) and (not (robustness or generate or latency or int4_native) or $(FEW))" $(SUITES)
+		-k "(not ($(LAUNCHED)) or llama-2-7b) and ($(FLOAT) or $(INT4)) \
+		and (not (robustness or generate or latency or int4_native) or $(FEW))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager and single" -k "llama-2-7b or bloom-7b1" \
 		suites/test_generation.py
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder suites/meta
@@ -53,7 +59,8 @@ nightly: .venv .venv-4.48 .venv-stock
 		-k "not ($(LAUNCHED))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and single" -k "not ($(FEW))" \
 		suites/test_robustness.py suites/test_generate.py suites/test_latency.py
-	.venv/bin/python -m pytest -m "representative and int4" -k "int4_native and not ($(FEW))" suites/test_quantization.py
+	.venv/bin/python -m pytest -m "representative and int4" -k "not ($(INT4)) or int4_native and not ($(FEW))" \
+		suites/test_dispatch.py suites/test_generation.py suites/test_quantization.py
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 
