@@ -19,13 +19,13 @@ FOR_LINUX := --generate-hashes --python-version 3.11 --python-platform x86_64-ma
 LOCKING := --extra dev $(FOR_LINUX)
 # Families whose sharded cells `make test` runs: rotary positions, and ALiBi.
 SHARDED := llama2 or bloom
-# Models that the first two targets run in INT4, and of which they run the suites that take longest for a cell;
-# `make nightly` runs the others.
-INT4 := llama-2-7b or gpt-j-6b
+# Models that the first two targets run in INT4, and of which they run the suites that take longest for a cell, those of
+# SLOW in one precision; `make nightly` runs the rest.
 FEW := llama-2-7b
+SLOW := robustness or generate
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m "llama2 and (int4 or $(FLOAT))" --benchmark-compare -k "not ($(LAUNCHED) or int4_native) \
-	and ($(FLOAT) or $(INT4)) and (not (robustness or generate) or $(FEW) and $(FLOAT))"
+	and ($(FLOAT) or $(FEW)) and (not ($(SLOW)) or $(FEW) and $(FLOAT))"
 # test_against needs another stack (--against=PYTHON), test_move two engines (--move); test_depth is for `make nightly`.
 APART := suites/test_against.py suites/test_depth.py suites/test_move.py
 SUITES := $(filter-out $(APART),$(sort $(wildcard suites/test_*.py)))
@@ -39,13 +39,13 @@ OURS := --quiet --no-deps --no-build-isolation --reinstall-package xpu-llm-cts .
 qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
-# Of each family's representative that float precision, of two INT4; sharded, one of each kind of positions; under
-# launchers, one. Answers of stock PyTorch of two families. The suite's own tests share two processes, a file in one of them, small
-# ones last; cells are timed and run one at a time.
+# Of each family's representative that float precision, of one INT4; sharded, one of each kind of positions; under
+# launchers, one. Answers of stock PyTorch of two families. The suite's own tests share two processes, a file in one of
+# them, small ones last; cells are timed and run one at a time.
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
-		-k "(not ($(LAUNCHED)) or llama-2-7b) and ($(FLOAT) or $(INT4)) \
-		and (not (robustness or generate or latency or int4_native) or $(FEW))" $(SUITES)
+		-k "(not ($(LAUNCHED)) or llama-2-7b) and ($(FLOAT) or $(FEW)) \
+		and (not ($(SLOW) or latency) or $(FEW)) and (not ($(SLOW)) or $(FLOAT))" $(SUITES)
 	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager and single" -k "llama-2-7b or bloom-7b1" \
 		suites/test_generation.py
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder suites/meta
@@ -57,9 +57,10 @@ nightly: .venv .venv-4.48 .venv-stock
 	.venv/bin/python -m pytest -m representative suites/test_depth.py
 	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and autotp and not ($(SHARDED))" \
 		-k "not ($(LAUNCHED))" $(SUITES)
-	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and single" -k "not ($(FEW))" \
-		suites/test_robustness.py suites/test_generate.py suites/test_latency.py
-	.venv/bin/python -m pytest -m "representative and int4" -k "not ($(INT4)) or int4_native and not ($(FEW))" \
+	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
+		-k "not ($(FEW)) or ($(SLOW)) and not $(FLOAT)" \
+		suites/test_generate.py suites/test_latency.py suites/test_robustness.py
+	.venv/bin/python -m pytest -m "representative and int4" -k "not ($(FEW))" \
 		suites/test_dispatch.py suites/test_generation.py suites/test_quantization.py
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
