@@ -20,7 +20,6 @@ RUNS = (1, 4, 5)  # of the plan: 257 alone, 512 beside a padded 300, 120 beside 
 STEPS = 17  # prefill and 16 decode steps show what 32 do
 FEEL = {"rope": [0, 1], "scale": [4, 5], "mask": [2, 4, 5], "cache": [0, 1, 2]}  # prompts of those runs, by mechanism
 MODELS = [m for m in load_matrix().models if m.representative and m.weights == "miniature"]
-OFTEN = "llama2"  # the other families nightly
 CASES = [(model, mechanism) for model in MODELS for mechanism in FAULTS if mechanism in model.arch.mechanisms]
 
 
@@ -65,12 +64,8 @@ def fault_ratio(traced, model, mechanism):
     return float(np.mean(values[FEEL[mechanism]]))
 
 
-def _case(model, mechanism):
-    marks = () if model.family == OFTEN else pytest.mark.nightly
-    return pytest.param(model, mechanism, id=f"{model.family}-{mechanism}", marks=marks)
-
-
-@pytest.mark.parametrize(("model", "mechanism"), [_case(*case) for case in CASES])
+@pytest.mark.nightly
+@pytest.mark.parametrize(("model", "mechanism"), CASES, ids=[f"{model.family}-{name}" for model, name in CASES])
 def test_a_small_fault_stands_out_of_the_noise(traced, model, mechanism):
     assert fault_ratio(traced, model, mechanism) > SHARP
 

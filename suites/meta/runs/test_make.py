@@ -1,4 +1,4 @@
-"""`make test` and `make nightly` together run what a representative model is asked, and `make qualify` every Llama 2."""
+"""`make test` and `make nightly` together run what a representative model is asked; `make qualify` every Llama 2."""
 
 import re
 import shlex
