@@ -23,6 +23,8 @@ SHARDED := llama2 or bloom
 # SLOW in one precision; `make nightly` runs the rest.
 FEW := llama-2-7b
 SLOW := robustness or generate
+# Models whose answers by stock PyTorch `make test` looks at.
+STOCK := llama-2-7b or bloom-7b1
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m "llama2 and (int4 or $(FLOAT))" --benchmark-compare -k "not ($(LAUNCHED) or int4_native) \
 	and ($(FLOAT) or $(FEW)) and (not ($(SLOW)) or $(FEW) and $(FLOAT))"
@@ -43,11 +45,10 @@ qualify: .venv
 # launchers, one. Answers of stock PyTorch of two families. The suite's own tests share two processes, a file in one of
 # them, small ones last; cells are timed and run one at a time.
 test: .venv .venv-4.48 lint
-	.venv/bin/python -m pytest -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED))" \
-		-k "(not ($(LAUNCHED)) or llama-2-7b) and ($(FLOAT) or $(FEW)) \
-		and (not ($(SLOW) or latency) or $(FEW)) and (not ($(SLOW)) or $(FLOAT))" $(SUITES)
-	.venv/bin/python -m pytest -m "representative and $(FLOAT) and eager and single" -k "llama-2-7b or bloom-7b1" \
-		suites/test_generation.py
+	.venv/bin/python -m pytest $(SUITES) -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED)) \
+		and (ipex or eager and $(FLOAT) and single)" -k "(not ($(LAUNCHED)) or llama-2-7b) and ($(FLOAT) or $(FEW)) \
+		and (not ($(SLOW) or latency) or $(FEW)) and (not ($(SLOW)) or $(FLOAT)) \
+		and (not eager or test_generation and ($(STOCK)))"
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder suites/meta
 
 # What takes long and changes seldom: the other precisions, contexts of growing depth, the timing gate end to end, fault
