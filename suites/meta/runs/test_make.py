@@ -1,5 +1,6 @@
 """`make test` and `make nightly` together run what a representative model is asked; `make qualify` every Llama 2."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -17,12 +18,14 @@ APART = ("suites/test_against.py", "suites/test_move.py")  # they need another s
 def collected(folder, *words):
     """Node ids that a pytest command selects."""
     folder.mkdir(exist_ok=True)
-    return {*CELLS.findall(fork_suite(folder, *words, "--collect-only", "-q").output)}
+    return {*CELLS.findall(fork_suite(folder, *words, "--platform", "cpu", "--collect-only", "-q").output)}
 
 
 def commands(*targets):
     """The words after `pytest` of each command of make's targets that runs cells."""
-    plan = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    plain = {name: value for name, value in os.environ.items() if name not in ("ARGS", "MAKEFLAGS", "MFLAGS")}
+    words = ["make", "-n", *targets]
+    plan = subprocess.run(words, cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout
     lines = [shlex.split(line) for line in plan.replace("\\\n", " ").splitlines() if " -m pytest " in line]
     return [words[words.index("pytest") + 1 :] for words in lines if "suites/meta" not in words]
 

@@ -1,7 +1,7 @@
 """Does the main job stay calm on a busy host? It runs many times in a row, some of them beside neighbours.
 
 `python -m suites.meta.studies.calm --runs 10 --busy 5 --out DIR` accepts values of this machine into a folder of its
-own, then repeats the job of `make qualify` against them. It ends with status 1 if any run fails, or if any cell
+own, then repeats against them what Llama 2 is asked. It ends with status 1 if any run fails, or if any cell
 fails in one.
 """
 

@@ -103,7 +103,7 @@ def _others(found):
     defects = len(unbroken) - len(clean) - len(mute)
     different = len({tuple(record["rules"].values()) for record in clean})
     alarms_of = {
-        name: sorted({*record["red"]} - explained(name))
+        name: sorted({*record["red"]} - explained(name, record))
         for name, record in unbroken.items()
         if record["rules"] and not record["known"]
     }
@@ -132,7 +132,7 @@ def _others(found):
 
 def _again(name, record):
     """The false alarms of a variant that was asked once more, for the page."""
-    return ", ".join(sorted({*record["again"]} - explained(name))) or "none" if "again" in record else "-"
+    return ", ".join(sorted({*record["again"]} - explained(name, record))) or "none" if "again" in record else "-"
 
 
 @functools.cache
@@ -141,11 +141,15 @@ def known_defects():
     return table_of(Path(__file__).with_name("defects.toml"))["defects"]
 
 
-def explained(name):
-    """The checks that a defect of the stack turns red in a variant, by the name that the study gives it."""
+def explained(name, record):
+    """The checks that a defect of the stack turns red in a variant, by its name and record in the study.
+
+    One that comes and goes explains no check that is red again when the variant is asked once more.
+    """
     cell, _, variant = name.partition(" ")
     of = [defect for defect in known_defects() if _meets(defect, cell, variant)]
-    return {check for defect in of for check in defect["checks"]}
+    stays = {*record.get("again", record["red"])}
+    return {check for defect in of for check in defect["checks"] if not (defect.get("intermittent") and check in stays)}
 
 
 def _meets(defect, cell, variant):
@@ -158,7 +162,9 @@ def _true_alarms(unbroken):
     found = []
     for defect in known_defects():
         met = [name for name in unbroken if _meets(defect, *name.split(" ", 1))]
-        red = sum(bool({*unbroken[name]["red"]} & {*defect["checks"]}) for name in met)
+        red = sum(
+            bool({*unbroken[name]["red"]} & {*defect["checks"]} & explained(name, unbroken[name])) for name in met
+        )
         if red:
             checks = "`, `".join(defect["checks"])
             found.append(f"Of {len(met)} variants {red} turned `{checks}` red, rightly: {defect['reason'].strip()}.\n")

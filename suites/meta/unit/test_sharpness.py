@@ -5,7 +5,7 @@ import pytest
 
 from suites.meta.studies.rules import alarms, rules, values
 from suites.meta.studies.sharpness import GRADED, Study, graded, variants
-from suites.meta.studies.sharpness_page import page, plot
+from suites.meta.studies.sharpness_page import explained, page, plot
 
 STOCK = np.random.default_rng(3).normal(0, 3, (4, 12, 40))
 TOKENS = STOCK.argmax(-1)
@@ -93,3 +93,11 @@ def test_shares_of_a_study_have_every_cell_once_and_come_together_again(tmp_path
         whole.add(share.path)
     assert sorted(whole.missing("faults", cells)) == sorted({*cells} - {missing[0][0], missing[1][0]})
     assert Study(whole.path).found == whole.found
+
+
+def test_a_defect_that_comes_and_goes_explains_nothing_that_stays():
+    name, red = "llama-2-7b-fp32-cpu-single 2 default stock", ["long_context"]
+    assert explained(name, {"red": red, "again": []}) == {"long_context"}
+    assert explained(name, {"red": red, "again": red}) == set()
+    assert explained(name, {"red": red}) == set()
+    assert explained(name.replace("stock", "ipex"), {"red": red, "again": []}) == set()
