@@ -5,14 +5,13 @@ import pkgutil
 
 from fixtures.worker import protocol
 
+LIGHT = f"@{__name__}"  # among the modules of a fork server
+
 
 def serve(connection):
     """Answer calls of `suites.meta.harness.worker_calls` until the connection closes, as the real service does."""
     for number in itertools.count(1):
         request, _ = protocol.receive(connection)
-        result = pkgutil.resolve_name(request.pop("function"))(None, **_arguments(request))
+        del request["operation"]
+        result = pkgutil.resolve_name(request.pop("function"))(None, **request)
         protocol.send(connection, {"result": result, "number": number}, {})
-
-
-def _arguments(request):
-    return {name: value for name, value in request.items() if name != "operation"}

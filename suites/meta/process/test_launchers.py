@@ -18,12 +18,13 @@ from fixtures.worker.launchers import LaunchedGroup, command_line, reported_by
 from fixtures.worker.pool import ForkServerFailed, Worker
 from fixtures.worker.termination import WorkerEnded
 from suites.meta.harness.inner import ROOT
+from suites.meta.harness.light_service import LIGHT
 from suites.meta.harness.processes import gone, of_the_suite
 
 pytestmark = pytest.mark.nightly
 
 CALLS = "suites.meta.harness.worker_calls:"
-LIGHT = ("@suites.meta.harness.light_service",)  # in place of a stack: the launcher's work is tested
+STACK = (LIGHT,)  # the launcher's work is tested
 
 
 def cannot_listen(*_):
@@ -33,7 +34,7 @@ def cannot_listen(*_):
 def test_a_launcher_that_cannot_listen_says_why(monkeypatch):
     monkeypatch.setattr(LaunchedGroup, "_listen", cannot_listen)
     with pytest.raises(OSError, match="AF_UNIX path too long"):
-        LaunchedGroup("torchrun", 2, LIGHT, sys.executable, free_port())
+        LaunchedGroup("torchrun", 2, STACK, sys.executable, free_port())
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def start():
     groups, before = [], of_the_suite()
 
     def started(launcher, ranks=2, **options):
-        groups.append(LaunchedGroup(launcher, ranks, LIGHT, sys.executable, free_port(), **options))
+        groups.append(LaunchedGroup(launcher, ranks, STACK, sys.executable, free_port(), **options))
         return groups[-1]
 
     yield started
@@ -198,7 +199,7 @@ def test_a_launcher_that_ends_at_once_gives_its_last_words(start, monkeypatch):
 def test_a_missing_launcher_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ForkServerFailed, match=r"there is no mpirun beside .* or on the path; install impi-rt"):
-        LaunchedGroup("mpirun", 2, LIGHT, str(tmp_path / "python"), free_port())
+        LaunchedGroup("mpirun", 2, STACK, str(tmp_path / "python"), free_port())
 
 
 def test_a_stranger_at_the_door_is_turned_away(start, tmp_path):

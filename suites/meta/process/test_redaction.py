@@ -9,6 +9,7 @@ from fixtures.results import Journal, provenance
 from fixtures.worker.environment import base_environment
 from fixtures.worker.pool import ForkServer, Worker
 from suites.meta.harness.inner import ROOT, run_suite
+from suites.meta.harness.light_service import LIGHT
 
 TOKEN = "hf_" + "aB3dE5gH7j" * 3
 SECRETS = {
@@ -68,7 +69,7 @@ def test_provenance_holds_no_secret(environment):
 
 def test_a_worker_has_no_secret(environment):
     assert not [name for name in base_environment() if is_secret(name) and name != "HF_HUB_DISABLE_IMPLICIT_TOKEN"]
-    fork_server = ForkServer(("@suites.meta.harness.light_service",), sys.executable)
+    fork_server = ForkServer((LIGHT,), sys.executable)
     try:
         worker = Worker(fork_server)
         names = [*SECRETS, "HF_HUB_DISABLE_IMPLICIT_TOKEN"]

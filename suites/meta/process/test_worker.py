@@ -20,11 +20,11 @@ from fixtures.worker.environment import base_environment
 from fixtures.worker.output import KEPT
 from fixtures.worker.pool import ForkServer, ForkServerFailed, Worker
 from fixtures.worker.termination import RecipeError, WorkerEnded, classify, is_out_of_memory, kernel_oom_kills
+from suites.meta.harness.light_service import LIGHT
 from suites.meta.harness.processes import gone, running
 
 CALLS = "suites.meta.harness.worker_calls:"
 
-LIGHT = "@suites.meta.harness.light_service"
 MODULE = "tabnanny"  # of the standard library, which nothing else here imports
 
 
