@@ -3,6 +3,7 @@
 import dataclasses
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from fixtures.matrix import load_matrix
@@ -76,3 +77,11 @@ def test_what_has_answered_and_left_is_not_loaded_again_beside_a_candidate(cell)
 
 def test_a_host_has_a_third_opinion_besides():
     assert loaded_for(CELLS["llama-2-7b-bf16-cpu-single"]) == ["fp32", "eager", "bf16"]
+
+
+def test_the_score_of_beams_waits_for_nothing_that_is_computed_ahead():
+    reference = reference_of(CELLS["llama-2-7b-fp32-cpu-single"])
+    reference.worker.collect = lambda deadline: SimpleNamespace(arrays={"logprob": None})
+    reference.begin(["fp32"], spans=reference.spans)
+    reference.beam_scores(np.zeros((1, 1)), ahead=["bf16"])
+    assert ("load", "bf16") in [key for key, _ in reference.queue]

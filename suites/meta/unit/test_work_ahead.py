@@ -33,7 +33,7 @@ def begun_beside(cell, suite, selected=ORDER):
 
 @pytest.mark.parametrize(("cell", "suite", "begins"), [
     (FIRST, "dispatch", [FIRST.model]),  # before its own generation
-    (FIRST, "generation", []),  # it asks for itself
+    (FIRST, "generation", []),  # it begins for itself
     (MATE, "generation", []),  # a timing of the model comes
     (MATE, "latency", []),
     (FIRST, "robustness", [NEXT.model]),
