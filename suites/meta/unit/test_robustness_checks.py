@@ -11,6 +11,7 @@ from fixtures.checks.robustness_records import Batch, LengthErrors, Repetitions,
 from fixtures.checks.tolerances import tolerances
 from fixtures.io.parties import STOCK
 from fixtures.matrix import load_matrix
+from fixtures.measure import robustness as measure
 from fixtures.measure.robustness import Robustness, lengths_of
 from fixtures.results.accepted import Accepted
 from suites.meta.faults.registry import faults
@@ -167,6 +168,20 @@ def test_every_length_is_asked_and_every_residue_decoded():
     decoded = [length for each in found if each.decoded == "decoded_lengths" for length in each.prompts]
     assert {length % 64 for length in decoded} == set(range(64))
     assert next(each.prompts for each in found if each.check == "edge_lengths") == (255, 256, 257)
+
+
+@pytest.mark.parametrize(("row", "platform", "thorough", "last"), [
+    ("llama-2-7b", "cpu", False, 200), ("llama-2-13b", "cpu", False, 64), ("llama-2-13b", "cpu", True, 200),
+    ("llama-2-13b", "max1550", False, 200),
+])  # fmt: skip
+def test_a_host_takes_every_length_of_one_model_of_a_family(monkeypatch, row, platform, thorough, last):
+    cell = next(cell for cell in load_matrix().cells([platform]) if cell.model.id == row and cell.mode == "single")
+    asked = []
+    monkeypatch.setattr(measure, "_measure", lambda *arguments: asked.extend(arguments[4]))
+    weights = types.SimpleNamespace(geometry=cell.model.geometry, trained=False)
+    owner = types.SimpleNamespace(of=lambda *model: weights)
+    measure.measure_robustness(types.SimpleNamespace(reference=lambda cell: None, weights=owner), cell, thorough)
+    assert max(length for each in asked if each.check == "lengths" for length in each.prompts) == last
 
 
 def test_lengths_end_where_positions_do_and_know_windows_and_switches():
