@@ -6,7 +6,7 @@ the fault, so that any mechanism can be struck; an entry of the registry that ne
 
 import functools
 import itertools
-import os
+import random
 
 import torch
 
@@ -298,9 +298,11 @@ def second_row_reads_the_first(model):
 
 
 def noise_in_one_call_of_a_hundred(model):
-    """One forward of a hundred, drawn by chance, is off by a thousandth."""
-    chance = lambda: int.from_bytes(os.urandom(2), "big") % 100 == 0  # noqa: E731
-    _outputs(model, "lm_head", lambda x, y: y + y.std() * 1e-3 * torch.randn_like(y) if chance() else y)
+    """One forward of a hundred, drawn by a seed, is off by a thousandth."""
+    drawn = random.Random(7)
+    _outputs(
+        model, "lm_head", lambda x, y: y + y.std() * 1e-3 * torch.randn_like(y) if drawn.randrange(100) == 0 else y
+    )
 
 
 def calls_write_into_weights(model):

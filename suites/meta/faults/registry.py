@@ -22,8 +22,7 @@ class Fault:
     suite, cell: where it strikes most cheaply; `plain` in stock classes. checks: one of them must turn red, and where
     `others` are given no check but these. strikes: the calls that it breaks; mechanism: what it stands for, or the
     public report; smallest: the size that must be seen. unseen: why no check of that suite sees it; elsewhere: the
-    test file that plants it in whole runs instead, where a quiet machine, a group of ranks or an end of it is needed;
-    quick: `make test` plants it, the others wait for `make nightly`.
+    test file that plants it in whole runs instead, where a quiet machine, a group of ranks or an end of it is needed.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Fault:
     plain: bool = False
     unseen: str = ""
     elsewhere: str = ""
-    quick: bool = False
 
     @property
     def spec(self):

@@ -19,3 +19,10 @@ def possible(cells):
 def parameters(cells):
     """All of the host's cells as parameters of a test that is skipped for the others."""
     return [pytest.param(cell, marks=needs_bf16 if "-bf16-" in cell else ()) for cell in cells]
+
+
+def of_faults(faults):
+    """Faults of the registry as parameters of a test, cell by cell, so that a model is loaded once."""
+    marks = {fault.name: needs_bf16 if "-bf16-" in fault.cell else () for fault in faults}
+    ordered = sorted(faults, key=lambda fault: (fault.cell, fault.suite))
+    return [pytest.param(fault, id=fault.name, marks=marks[fault.name]) for fault in ordered]

@@ -78,11 +78,15 @@ class Striker:
         sound = self.sound(fault.suite, fault.cell, fault.plain)
         return sound, self.ask(fault.suite, fault.cell, fault.spec, sound.measured)
 
+    def _forget_saved(self, cell_id):
+        """A checkpoint that was saved for a cell is damaged or by a broken model."""
+        for owner in (self.runtime.saved, self.runtime.saving):
+            owner.pop(cell_id, None)
+
     def ask(self, suite, cell_id, spec, sound):
         """The Outcome of a cell loaded with more entries of the recipe's `spec`; `sound` is what is accepted."""
         runtime, cell, start = self.runtime, self.cells[cell_id], time.monotonic()
-        for owner in (runtime.saved, runtime.saving):
-            owner.pop(cell_id, None)
+        self._forget_saved(cell_id)
         runtime.forget_candidate(cell)
         runtime.settings.faults[cell_id] = spec
         try:
@@ -94,6 +98,17 @@ class Striker:
         settled = settle(lines, lambda check: None)
         red = frozenset(line.check for line in settled.lines if line.verdict in FAILING)
         return Outcome(red, settled.verdict, settled.lines, measured, time.monotonic() - start)
+
+
+def assert_caught(fault, sound, broken):
+    """Assert that a Fault turned a check red that is named for it, and none that is not, by its two Outcomes."""
+    print("\n".join(map(str, broken.lines)))
+    red = broken.against(sound)
+    if fault.unseen:
+        assert not red, f"{fault.name} is seen by {sorted(red)}: delete `unseen` of its entry"
+    else:
+        assert red & {*fault.checks}, f"{fault.name} turned {sorted(red)} red"
+        assert fault.others is None or red <= {*fault.checks, *fault.others}, f"{sorted(red)}: others are not for it"
 
 
 def _accepted(sound, values_of):

@@ -1,13 +1,15 @@
 """Every fault of the registry, planted in its cheapest cell: a check that is named for it turns red.
 
-`make test` plants the quick ones, `make nightly` the others.
+`make test` plants them with smaller parameters (test_planted_answers.py and test_planted_calls.py).
 """
 
 import pytest
 
 from suites.meta.faults.registry import struck_here
-from suites.meta.harness.arithmetic import needs_bf16
-from suites.meta.harness.striking import Striker
+from suites.meta.harness.arithmetic import of_faults
+from suites.meta.harness.striking import Striker, assert_caught
+
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")
@@ -17,21 +19,6 @@ def striker():
     striker.close()
 
 
-def parameter(fault):
-    marks = [*([] if fault.quick else [pytest.mark.nightly]), *([needs_bf16] if "-bf16-" in fault.cell else [])]
-    return pytest.param(fault, id=fault.name, marks=marks)
-
-
-FAULTS = sorted(struck_here(), key=lambda fault: (fault.cell, fault.suite))  # models are loaded once
-
-
-@pytest.mark.parametrize("fault", [*map(parameter, FAULTS)])
+@pytest.mark.parametrize("fault", of_faults(struck_here()))
 def test_a_fault_turns_its_check_red(striker, fault):
-    sound, broken = striker.strike(fault)
-    print("\n".join(map(str, broken.lines)))
-    red = broken.against(sound)
-    if fault.unseen:
-        assert not red, f"{fault.name} is seen by {sorted(red)}: delete `unseen` of its entry"
-    else:
-        assert red & {*fault.checks}, f"{fault.name} turned {sorted(red)} red"
-        assert fault.others is None or red <= {*fault.checks, *fault.others}, f"{sorted(red)}: others are not for it"
+    assert_caught(fault, *striker.strike(fault))

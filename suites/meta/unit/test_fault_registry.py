@@ -1,15 +1,19 @@
 """The registry of planted faults: every entry names a function, a cell, checks, what it models; there are enough."""
 
 import ast
+import copy
 import functools
 import re
 
 import pytest
 
 from fixtures.contract.suites import questions
+from fixtures.io.shipped import table_of
 from fixtures.matrix import load_matrix
+from fixtures.measure.parameters import parameters
 from suites.meta.faults.registry import CLASSES, MOMENTS, PATH, faults, struck_here
 from suites.meta.harness.inner import ROOT
+from suites.meta.harness.quick_striking import TABLE
 
 LEAST = 80
 CELLS = {cell.id for cell in load_matrix().cells(["cpu"])}
@@ -35,7 +39,6 @@ def test_there_are_enough_of_every_class():
     assert len(faults()) >= LEAST
     assert {fault.kind for fault in faults().values()} == {*CLASSES}
     assert sum(not fault.unseen for fault in struck_here()) >= LEAST, "a study plants most of them"
-    assert len({fault.kind for fault in struck_here() if fault.quick}) >= 5
 
 
 @pytest.mark.parametrize("fault", faults().values(), ids=lambda fault: fault.name)
@@ -51,6 +54,22 @@ def test_an_entry_can_be_planted_and_judged(fault):
     if fault.elsewhere:  # by its name, or with all those of its suite
         text = (ROOT / fault.elsewhere).read_text(encoding="utf-8")
         assert function in text or f'fault.suite == "{fault.suite}"' in text
+
+
+def test_the_quick_form_changes_what_there_is():
+    table = copy.deepcopy(table_of(TABLE))
+    known = {*faults(), *(fault.checks[0] for fault in faults().values())}
+    for more in table["for"]:
+        assert {*more.pop("these")} <= known
+    for changed in (table["parameters"], *table["for"]):
+        assert paths(changed) <= paths(parameters())
+    assert {*table["geometry"]} <= {model.id for model in load_matrix().models}
+
+
+def paths(table, before=()):
+    """The keys of nested tables."""
+    deeper = [paths(entry, (*before, key)) for key, entry in table.items() if isinstance(entry, dict)]
+    return {(*before, key) for key in table}.union(*deeper)
 
 
 def test_the_example_of_the_page_is_an_entry_of_the_registry():
