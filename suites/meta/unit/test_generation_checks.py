@@ -267,7 +267,7 @@ def test_screening_fails_only_what_both_figures_show(time, ratio, same_machine, 
 # -- settling ----
 
 
-def waiver(*checks, at_most=10.0, raises=""):
+def waiver(*checks, at_most=10.0, raises="", intermittent=False):
     return types.SimpleNamespace(
         id="known",
         checks=checks or ("left_padding",),
@@ -275,6 +275,7 @@ def waiver(*checks, at_most=10.0, raises=""):
         owner="ipex-cpu",
         until=datetime.date(2030, 1, 1),
         raises=raises,
+        intermittent=intermittent,
         ceiling=lambda check: at_most,
     )
 
@@ -299,6 +300,14 @@ def test_a_waived_check_that_holds_is_stale():
     settled = settle([Line("left_padding", "PASS", "1")], lambda check: known, (known,))
     assert settled.verdict == "STALE_WAIVER"
     assert "ipex-cpu" in settled.decisive.measured
+
+
+def test_an_intermittent_defect_may_stay_away():
+    known = waiver(intermittent=True)
+    covers = {"left_padding": known}.get
+    assert settle([Line("left_padding", "PASS", "1")], covers, (known,)).verdict == "PASS"
+    assert settle([Line("left_padding", "FAIL", "9", value=9.0)], covers, (known,)).verdict == "WAIVED"
+    assert settle([Line("left_padding", "FAIL", "11", value=11.0)], covers, (known,)).verdict == "FAIL"
 
 
 def test_a_waiver_of_several_checks_is_stale_when_none_of_them_fails():

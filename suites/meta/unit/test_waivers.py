@@ -178,6 +178,11 @@ FAULTS = {  # name: (replaced, by, message)
         'raises = "index_copy_"\ncheck = ["logits", "runs"]',
         FIRST + "waives an exception of several checks; give logits a waiver of its own",
     ),
+    "quoted flag": (
+        "until = 2026-06-15",
+        'until = 2026-06-15\nintermittent = "yes"',
+        FIRST + "has intermittent = 'yes'; intermittent must be true or false",
+    ),
     "numeric owner": ('"ipex-cpu"', "3", FIRST + "has owner = 3; owner must be a non-empty string"),
     "numeric id": (
         '"ipex-ignores-sliding-window"',
