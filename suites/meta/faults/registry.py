@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from pathlib import Path
 
+from fixtures.io.parties import OPTIMISED
 from fixtures.io.shipped import table_of
 
 PATH = Path(__file__).with_name("registry.toml")
@@ -22,7 +23,8 @@ class Fault:
     suite, cell: where it strikes most cheaply; `plain` in stock classes. checks: one of them must turn red, and where
     `others` are given no check but these. strikes: the calls that it breaks; mechanism: what it stands for, or the
     public report; smallest: the size that must be seen. unseen: why no check of that suite sees it; elsewhere: the
-    test file that plants it in whole runs instead, where a quiet machine, a group of ranks or an end of it is needed.
+    test file that plants it in whole runs instead, where a quiet machine, a group of ranks or an end of it is needed;
+    party: whose fault the lines of `checks` say it is.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Fault:
     plain: bool = False
     unseen: str = ""
     elsewhere: str = ""
+    party: str = OPTIMISED
 
     @property
     def spec(self):

@@ -85,6 +85,30 @@ def cache_not_grown(model):
     _scores(model, change)
 
 
+def prefill_wrong_past_580(model):
+    def change(scores, context, step):
+        if step == 0 and context > 580:
+            scores[:] = scores.roll(1, -1)
+
+    _scores(model, change)
+
+
+def decode_wrong_past_580(model):
+    def change(scores, context, step):
+        if step and context > 580:
+            scores[:] = scores.roll(1, -1)
+
+    _scores(model, change)
+
+
+def decode_wrong_from_step_34(model):
+    def change(scores, context, step):
+        if step >= 34:
+            scores[:] = scores.roll(1, -1)
+
+    _scores(model, change)
+
+
 # -- company ----
 
 

@@ -101,13 +101,18 @@ class Striker:
 
 
 def assert_caught(fault, sound, broken):
-    """Assert that a Fault turned a check red that is named for it, and none that is not, by its two Outcomes."""
+    """Assert that a Fault turned a check red that is named for it, none that is not, and names its party.
+
+    sound, broken: the Outcomes without and with it.
+    """
     print("\n".join(map(str, broken.lines)))
     red = broken.against(sound)
     if fault.unseen:
         assert not red, f"{fault.name} is seen by {sorted(red)}: delete `unseen` of its entry"
     else:
         assert red & {*fault.checks}, f"{fault.name} turned {sorted(red)} red"
+        parties = {line.party for line in broken.lines if line.check in red & {*fault.checks}}
+        assert parties == {fault.party}, f"{sorted(parties)} is said to be at fault"
         assert fault.others is None or red <= {*fault.checks, *fault.others}, f"{sorted(red)}: others are not for it"
 
 
