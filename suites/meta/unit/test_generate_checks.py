@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.checks import generate
 from fixtures.checks.tolerances import tolerances
-from fixtures.io.parties import CHECKPOINT, SUITE
+from fixtures.io.parties import CHECKPOINT, OPTIMISED, SUITE
 from fixtures.measure.generate import ends_of, first_calls, later_calls, padded_prompts
 from fixtures.measure.parameters import parameters
 
@@ -208,6 +208,8 @@ def test_a_planted_fault_fails_the_check_that_it_is_for(plant, checks, said):
     plant(measured)
     assert red(measured) == checks
     assert any(said in line.measured for line in lines(measured).values()), lines(measured)
+    party = SUITE if checks == {"text"} else OPTIMISED  # a made tokenizer is the suite's
+    assert {lines(measured)[check].party for check in checks} == {party}
 
 
 @pytest.mark.parametrize(("trained", "party"), [(True, CHECKPOINT), (False, SUITE)])
@@ -311,6 +313,7 @@ def test_the_calls_are_those_of_the_parameters():
     assert later["sampled"]["options"]["temperature"] == TABLE["sampling"]["temperature"]
     assert (later["no_pad"]["pad"], later["negative_pad"]["pad"], "pad" in later["eos"]) == (None, -1, False)
     assert [len(prompt) for prompt in padded_prompts(ids, TABLE["beams"])] == [48, 20, 33] * 3
+    assert (TABLE["beams"]["beams"], TABLE["beams"]["lengths"]) == (4, [48, 20, 33])
 
 
 @pytest.mark.parametrize(("kind", "trained", "precision", "threads", "verdict"), [

@@ -9,6 +9,9 @@ import pytest
 from fixtures.checks import generation, latency, logits, proof
 from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import SEVERITY, VERDICTS, Line, bounded, settle
+from fixtures.io.parties import OPTIMISED
+from fixtures.measure.generation import LongRun
+from fixtures.measure.parameters import Span
 
 PROMPTS, STEPS, VOCABULARY = 12, 33, 64
 RNG = np.random.default_rng(7)
@@ -78,6 +81,20 @@ def test_one_long_prompt_has_a_bound_of_its_own(factor, precision, verdict):
     span.edge = STEPS + 16
     lines += generation._long(run, tolerances()["ratio"][precision], tolerances()["tokens"])
     assert [line.verdict for line in lines if not line.check.endswith("_tokens")] == [verdict, verdict]
+
+
+@pytest.mark.parametrize(("decidable", "verdict", "party"), [(True, "FAIL", OPTIMISED), (False, "PASS", "")])
+def test_a_long_free_run_follows_the_forced_one_where_that_is_decidable(decidable, verdict, party):
+    levels = logits.noise_levels(STOCK[:1], REFERENCE[:1])
+    decided = logits.decidable_steps(STOCK[:1], levels, tolerances()["tokens"]["margin_sigmas"])[0]
+    step = np.flatnonzero(decided == decidable)[0]
+    forced, second = STOCK[0].argmax(-1), STOCK[0].argsort(-1)[:, -2]
+    free = np.where(np.arange(STEPS) < step, forced, second)  # parts at the step for good
+    seen = types.SimpleNamespace(logits=REFERENCE[:1], stock=STOCK[:1], against=REFERENCE[:1])
+    run = LongRun(Span("long_context", 1024, STEPS), forced, STOCK[:1], seen, free)
+    lines = {line.check: line for line in generation._long(run, tolerances()["ratio"]["bf16"], tolerances()["tokens"])}
+    assert (lines["long_context_free"].verdict, lines["long_context_free"].party) == (verdict, party)
+    assert {line.verdict for check, line in lines.items() if check != "long_context_free"} == {"PASS"}
 
 
 def test_a_failing_long_prompt_names_its_worst_step():

@@ -1,13 +1,16 @@
 """A miniature keeps what kernels, INT4 groups and ranks depend on, of odd geometries, too."""
 
 import dataclasses
+import sys
 import types
 
 import pytest
 
 from fixtures.checks.distributed import untried
 from fixtures.matrix import load_matrix
+from fixtures.plugin import collection
 from fixtures.plugin.collection import why_not_split
+from fixtures.plugin.selection import Selection
 from fixtures.report.summary import untried_ranks
 from fixtures.weights.miniature import GROUPS, shrink
 
@@ -55,6 +58,23 @@ def test_a_model_with_fewer_kv_heads_than_ranks_is_not_split_by_ipex_on_a_host()
     assert why_not_split(row(LLAMA, kv_heads=1), "cpu") == reason
     assert why_not_split(LLAMA, "cpu") is None
     assert why_not_split(row(LLAMA, kv_heads=1), "cuda") is None
+
+
+@pytest.mark.parametrize(("kv_heads", "platform", "mode", "reason"), [
+    (1, "cpu", "autotp", "IPEX gives each rank a whole KV head, and llama-2-7b has 1 for 2 ranks"),
+    (2, "cpu", "autotp", None),
+    (1, "cpu", "single", None),
+    (1, "max1100", "autotp", None),
+])  # fmt: skip
+def test_fewer_kv_heads_than_ranks_are_unsupported_in_a_run(monkeypatch, kv_heads, platform, mode, reason):
+    able = frozenset().union(*dict(MATRIX.platform("cpu").needs).values())
+    monkeypatch.setattr(collection, "cpu_flags", lambda: able)  # whatever this machine computes
+    selection = Selection(types.SimpleNamespace(getoption=lambda name: sys.executable), MATRIX, ())
+    cells = [cell for cell in MATRIX.cells([platform]) if (cell.model.id, cell.mode) == (LLAMA.id, mode)]
+    assert cells
+    for cell in cells:
+        split = dataclasses.replace(cell, model=row(LLAMA, kv_heads=kv_heads))
+        assert selection.why_unsupported(split) == reason
 
 
 def test_recommended_ranks_that_a_host_does_not_try_are_said():

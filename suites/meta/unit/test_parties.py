@@ -2,6 +2,7 @@
 
 import errno
 import os
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from fixtures.checks.generation import error_line
 from fixtures.checks.scores import ceiling
 from fixtures.checks.verdicts import FAILING, SEVERITY, Line, settle
-from fixtures.compare.against import AgainstError, Other
+from fixtures.compare.against import AgainstError, Other, measure_against
 from fixtures.io.errors import MatrixError
 from fixtures.io.parties import CHECKPOINT, MACHINE, OPTIMISED, OTHER, STOCK, SUITE
+from fixtures.matrix import load_matrix
 from fixtures.measure.candidate import Model
 from fixtures.measure.processes import blamed
 from fixtures.measure.reference import ReferenceFailed
@@ -160,6 +162,20 @@ def test_an_error_names_the_side_of_against(monkeypatch, call):
     line = error_line(raised(lambda: call(model)))
     assert line.party == OTHER
     assert line.measured == "the other stack, /other/bin/python, raised ValueError: shapes"
+
+
+@pytest.mark.parametrize(("error", "words"), [
+    (RecipeError("ValueError", "shapes"), "raised ValueError: shapes"),
+    (WorkerEnded(Termination("CRASHED", "SIGSEGV")), "CRASHED(SIGSEGV)"),
+])  # fmt: skip
+def test_an_error_names_this_side_of_against_too(error, words):
+    runtime, other = MagicMock(), MagicMock(versions={})
+    runtime.settings.python = "/this/bin/python"
+    runtime.reference.return_value.greedy.return_value = None, None
+    runtime.candidate.return_value.call.side_effect = error
+    line = error_line(measure_against(runtime, other, load_matrix().cells(["cpu"])[0], 4, None, None).error)
+    assert line.party == OPTIMISED
+    assert line.measured.startswith(f"this stack, /this/bin/python, {words}")
 
 
 def test_a_side_keeps_whose_fault_an_error_says_it_is(monkeypatch):

@@ -11,9 +11,10 @@ from fixtures.io.parties import MACHINE
 from fixtures.matrix import load_matrix
 from fixtures.measure import preconditions
 from fixtures.measure.preconditions import PreconditionFailed, check_folders, check_shared_memory
-from fixtures.plugin import processes
+from fixtures.plugin import header, processes
+from fixtures.plugin.session import RUN
 from fixtures.system import fingerprint
-from fixtures.system.fingerprint import why_no_commit
+from fixtures.system.fingerprint import commit_of, why_no_commit
 
 SHARDED = next(cell for cell in load_matrix().all_cells() if cell.platform.name == "cpu" and cell.mode == "autotp")
 Room = collections.namedtuple("Room", "free")
@@ -122,3 +123,16 @@ def test_a_clone_that_git_cannot_read_says_what_to_do(monkeypatch, tmp_path, ans
     (tmp_path / ".git").mkdir()
     monkeypatch.setattr(fingerprint, "_asked", lambda *_: answer)
     assert words in why_no_commit(tmp_path)
+
+
+def test_a_run_says_that_git_cannot_read_its_clone_and_goes_on(monkeypatch, tmp_path):
+    (tmp_path / ".git").write_text("gitdir: nowhere\n")
+    monkeypatch.setattr(header, "ROOT", tmp_path)
+    for name in ("_untested", "_machine", "_stock", "_accepted"):
+        monkeypatch.setattr(header, name, lambda run, name=name: [name])
+    run = types.SimpleNamespace(selection=types.SimpleNamespace(versions={}, dry=False))
+    _, _, said, *later = header.pytest_report_header(types.SimpleNamespace(stash={RUN: run}))
+    assert said.startswith("git cannot tell the commit of this clone, and records will name none (fatal: ")
+    assert said.endswith("; let git read it")
+    assert later == ["_machine", "_stock", "_accepted"]
+    assert commit_of(tmp_path) == "unknown"  # what records have then

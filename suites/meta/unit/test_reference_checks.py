@@ -1,5 +1,6 @@
 """The reference under suspicion, against planted numbers: its noise, a third opinion, and who is at fault."""
 
+import dataclasses
 import re
 import types
 
@@ -140,6 +141,15 @@ def test_long_runs_go_as_far_as_the_claims():
     assert long_runs("phi-3-mini-128k") == {"long_context": 1024, "rope_switch": 4080}
     assert long_runs("phi-3.5-mini") == {"long_context": 1024, "rope_switch": 4080}
     assert long_runs("phi-3-mini-4k") == {"long_context": 1024, "window_edge": 2031}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_the_long_run_of_every_row_has_the_claimed_tokens_or_ends_at_its_positions(model):
+    small = shrink(model.geometry, "head_dim" in dict(model.arch.config))
+    few = dataclasses.replace(model.geometry, positions=1000)
+    for geometry, length in ((model.geometry, 1024), (small, 1024), (few, 872)):
+        (long,) = (span for span in spans(geometry) if span.check == "long_context")
+        assert (long.length, long.new_tokens, long.edge) == (length, 128, None)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import types
 
+import numpy as np
 import pytest
 
 from fixtures.checks.host_state import marks, refusal
@@ -13,6 +14,7 @@ from fixtures.checks.verdicts import Line
 from fixtures.compare import decision, policy
 from fixtures.compare.policy import SESSIONS, PairedTiming, compared, marked, rule_of
 from fixtures.compare.replicates import Replicate, Replicates, table_of
+from fixtures.io.parties import OPTIMISED
 from fixtures.matrix.schema import IPEX
 from fixtures.results.accepted import Accepted
 
@@ -195,6 +197,27 @@ def test_what_is_accepted_lets_identical_code_pass():
         same = [(seen.log_ratio + 1e-3 * (place % 3 - 1), place % 2 == 0) for place in range(12)]
         sound = decision.decide(same, seen, rule_of(tolerances(), a_cell(), "decode")).verdict == "sound"
         assert sound == (refusal(lines) is None)
+
+
+def accepted_beside(sessions, kind):
+    """What is accepted of sessions that are slower than stock by these log-ratios; None where they are refused."""
+    paired, _ = timing([replicates(rise) for rise in sessions], updating=True, count=12)
+    lines, metrics = paired(measured(kind), ACCEPTED)
+    values, spreads = ({name: found[place] for name, found in metrics.items()} for place in (0, 1))
+    return None if refusal(lines) else Accepted(values, True, spreads=spreads)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_12_percent_slower_never_passes_beside_accepted_sessions(kind):
+    found = [accepted_beside([-apart, 0.0, apart], kind) for apart in np.linspace(0.0, 0.05, 101)]
+    allowed = [before for before in found if before is not None]
+    assert 1 < len(allowed) < len(found)
+    for before in allowed:
+        paired, _ = timing([replicates(math.log(1.12))] * 2)
+        decode = {line.check: line for line in paired(measured(kind, rise=math.log(1.12)), before)[0]}["decode"]
+        # Sessions that lie apart may leave it undecided, and those that agree do not.
+        assert decode.verdict == "FAIL" or (decode.verdict == "INCONCLUSIVE" and before is not allowed[0])
+        assert decode.party == (OPTIMISED if decode.verdict == "FAIL" else "")
 
 
 @pytest.mark.parametrize(("mode", "count"), [("single", 12), ("autotp", 6)])

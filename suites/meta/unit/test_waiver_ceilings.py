@@ -13,6 +13,7 @@ import pytest
 from fixtures.checks.generation import error_line
 from fixtures.checks.verdicts import Line, settle
 from fixtures.contract.suites import checks_of
+from fixtures.io.parties import OPTIMISED
 from fixtures.matrix import load_matrix
 from fixtures.results import Baselines, load_waivers
 from fixtures.results.accepted import AcceptedValues
@@ -135,4 +136,14 @@ def test_a_gross_fault_is_beyond_the_ceiling_of_a_shipped_waiver(shipped, suite,
     assert known is not None
     settled = settle([Line(check, "FAIL", "", value=value)], lambda check: known)
     assert settled.verdict == verdict, settled.lines
+    assert settled.party == OPTIMISED
     assert known.id in settled.lines[0].measured
+
+
+@pytest.mark.parametrize(("value", "verdict", "party"), [(28.0, "WAIVED", ""), (29.0, "FAIL", OPTIMISED)])
+@pytest.mark.parametrize("name", ["llama-2-7b-fp32-cpu-single", "gpt-j-6b-bf16-cpu-single"])
+def test_sampling_past_the_end_is_excused_in_all_tokens_behind_an_end_and_no_more(shipped, name, value, verdict, party):
+    known = shipped.matching("generate", name, "sampled_eos", TODAY)
+    assert known.id == "ipex-cpu-sampling-past-the-end"
+    settled = settle([Line("sampled_eos", "FAIL", "", value=value)], lambda check: known)
+    assert (settled.verdict, settled.party) == (verdict, party)
