@@ -10,7 +10,7 @@ pytestmark = pytest.mark.cells(mode="single", engine=["ipex", "eager"])
 
 
 def test_robustness(cell, verdict, runtime, accepted, gating):
-    """Every length against one stock pass, rows alone and in company, repetitions, and a digest of every tensor."""
+    """Prompt lengths against one stock pass, rows alone and in company, repetitions, and a digest of every tensor."""
     measured = measure_robustness(runtime, cell, thorough=gating)
     layers = runtime.plan(cell).variant
     before = accepted.find("robustness", cell, layers)

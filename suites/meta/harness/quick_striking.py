@@ -13,7 +13,7 @@ from fixtures.weights import miniature
 from .striking import Striker
 
 TABLE = Path(__file__).parent.parent / "faults/quick.toml"
-OF_GENERATE = ("generate", "robustness")  # suites whose faults strike what generate() returns, whoever computes
+OF_GENERATE = ("generate", "robustness")  # suites whose faults wrap generate() or write to weights, whoever computes
 
 
 class QuickStriker(Striker):
@@ -22,14 +22,14 @@ class QuickStriker(Striker):
     def __init__(self, settings=None):
         super().__init__(settings)
         self.table = table_of(TABLE)
-        self._smaller = mock.patch.multiple(miniature, **self.table["miniature"])
-        self._smaller.start()
         self.parameters = merged(shipped.parameters(), self.table["parameters"])
         for cell_id, cell in self.cells.items():
             if changed := self.table["geometry"].get(cell.model.id):
                 geometry = dataclasses.replace(cell.model.geometry, **changed)
                 model = dataclasses.replace(cell.model, geometry=geometry)
                 self.cells[cell_id] = dataclasses.replace(cell, model=model)
+        self._smaller = mock.patch.multiple(miniature, **self.table["miniature"])
+        self._smaller.start()
 
     def close(self):
         self._smaller.stop()
@@ -49,11 +49,15 @@ class QuickStriker(Striker):
             sound = self._sound[key]
             return sound, self.ask(fault.suite, fault.cell, fault.spec, sound.measured)
 
+    def also(self, fault):
+        """The Fault with the checks that see it here alone."""
+        return dataclasses.replace(fault, checks=(*fault.checks, *self.table["also"].get(fault.name, ())))
+
     def _forget_saved(self, cell_id):
         """Lay the checkpoint that was saved for a cell back as it was: saving it again takes longer than all else."""
         saved = self.runtime.saved.get(cell_id)
-        if saved is None or saved.folder is None:
-            return
+        if saved is None or saved.folder is None or saved.error is not None:
+            return super()._forget_saved(cell_id)
         kept = saved.folder.with_name(f"{saved.folder.name}-kept")
         if not kept.exists():
             shutil.copytree(saved.folder, kept)

@@ -111,7 +111,7 @@ def assert_caught(fault, sound, broken):
         assert not red, f"{fault.name} is seen by {sorted(red)}: delete `unseen` of its entry"
     else:
         assert red & {*fault.checks}, f"{fault.name} turned {sorted(red)} red"
-        parties = {line.party for line in broken.lines if line.check in red & {*fault.checks}}
+        parties = {line.party for line in broken.lines if line.check in red & {*fault.checks} and line.party}
         assert parties == {fault.party}, f"{sorted(parties)} is said to be at fault"
         assert fault.others is None or red <= {*fault.checks, *fault.others}, f"{sorted(red)}: others are not for it"
 

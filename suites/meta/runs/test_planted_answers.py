@@ -17,4 +17,4 @@ def striker():
 
 @pytest.mark.parametrize("fault", of_faults([each for each in struck_here() if each.suite == "generation"]))
 def test_a_fault_turns_its_check_red(striker, fault):
-    assert_caught(fault, *striker.strike(fault))
+    assert_caught(striker.also(fault), *striker.strike(fault))

@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import dataclasses
 import functools
 import re
 
@@ -9,7 +10,7 @@ import pytest
 
 from fixtures.contract.suites import questions
 from fixtures.io.shipped import table_of
-from fixtures.matrix import load_matrix
+from fixtures.matrix import Geometry, load_matrix
 from fixtures.measure.parameters import parameters
 from suites.meta.faults.registry import CLASSES, MOMENTS, PATH, faults, struck_here
 from suites.meta.harness.inner import ROOT
@@ -58,12 +59,16 @@ def test_an_entry_can_be_planted_and_judged(fault):
 
 def test_the_quick_form_changes_what_there_is():
     table = copy.deepcopy(table_of(TABLE))
-    known = {*faults(), *(fault.checks[0] for fault in faults().values())}
+    struck = {fault.name: fault for fault in struck_here()}
+    known = {*struck, *(fault.checks[0] for fault in struck.values())}
+    assert {*table["also"]} <= {*struck}
     for more in table["for"]:
         assert {*more.pop("these")} <= known
     for changed in (table["parameters"], *table["for"]):
         assert paths(changed) <= paths(parameters())
     assert {*table["geometry"]} <= {model.id for model in load_matrix().models}
+    fields = {field.name for field in dataclasses.fields(Geometry)}
+    assert all({*changed} <= fields for changed in table["geometry"].values())
 
 
 def paths(table, before=()):

@@ -293,6 +293,12 @@ def test_every_check_of_a_reload_can_fail(more, checks):
     assert failing(int4.check_reloaded(reloaded(**more), TABLE, tolerances())) == checks
 
 
+def test_what_comes_of_files_that_changed_on_disk_is_the_machines():
+    found = reloaded(changed=["model.safetensors"], engine=4, logits=None)
+    parties = {line.check: line.party for line in int4.check_reloaded(found, TABLE, tolerances()) if line.party}
+    assert parties == {"intact": MACHINE, "logits": MACHINE, "engine": OPTIMISED}  # no file decides the engine
+
+
 def on_disk(found, size=0):
     """The tensors of a checkpoint that holds `found`, and the bytes of its file plus `size`."""
     tables = {f"a.{name}": array for name, array in write_gptq(found).items()}
