@@ -227,6 +227,11 @@ def loaded_as_fp32(model):
     return model.float()
 
 
+def loaded_as_bf16(model):
+    """The same of fp32, which every CPU has."""
+    return model.bfloat16()
+
+
 def static_mask_zeroed(model):
     """With a static cache every slot is attended to, those that are still empty too."""
     update = model.model._update_causal_mask

@@ -3,14 +3,18 @@
 import pytest
 
 from suites.meta.harness.arithmetic import needs_bf16, possible
-from suites.meta.harness.inner import generation, nodes, plant, run_suite
+from suites.meta.harness.inner import generation, latency, nodes, plant, run_suite
 
 pytestmark = pytest.mark.nightly
 
 MASK = ("llama-2-7b-fp32-cpu-single", "llama-2-7b-bf16-cpu-single")
 PENALTY, HIDDEN = "llama-3-8b-int4-cpu-single", "llama-3-8b-fp32-cpu-single"
 WIDE = "mistral-7b-bf16-cpu-single"
-SWITCH = ("phi-3.5-mini-fp32-cpu-single", "phi-3.5-mini-bf16-cpu-single")
+TIMED = "opt-6.7b-fp32-cpu-single"
+SWITCH = {
+    precision: [f"{model}-{precision}-cpu-single" for model in ("phi-3.5-mini", "phi-3-mini-128k")]
+    for precision in ("fp32", "bf16")
+}
 PLANTED = {
     "stock:llama-2-7b": ("before", "static_mask_zeroed"),
     "stock:llama-3-8b": ("before", "penalty_asked"),
@@ -23,7 +27,7 @@ PLANTED = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     plants = [plant(name, when, fault) for name, (when, fault) in PLANTED.items()]
-    cells = possible([*MASK, PENALTY, HIDDEN, WIDE, *SWITCH])
+    cells = possible([*MASK, PENALTY, HIDDEN, WIDE, *SWITCH["fp32"], *SWITCH["bf16"]])
     folder = tmp_path_factory.mktemp("run")
     return run_suite(folder, "-p", "suites.meta.harness.planting", *plants, *nodes("generation", cells))
 
@@ -57,7 +61,17 @@ def test_a_stock_model_of_another_type_is_named(run):
     assert run.property(generation(WIDE), "party") == "stock stack"
 
 
-@pytest.mark.parametrize("cell", [SWITCH[0], pytest.param(SWITCH[1], marks=needs_bf16)])
+def test_nothing_is_timed_against_a_stock_model_of_another_type(tmp_path):
+    planted = ["-p", "suites.meta.harness.planting", plant("stock:opt-6.7b", "before", "loaded_as_bf16")]
+    run = run_suite(tmp_path, *planted, *nodes("latency", [TIMED]), "--benchmark-compare", f"-ocache_dir={tmp_path}")
+    message = run.tests[latency(TIMED)][2]
+    assert run.verdict(latency(TIMED)) == "FAIL"
+    assert "its parameters are bfloat16 where float32 was asked for" in message
+    assert run.property(latency(TIMED), "party") == "stock stack"
+    assert not any(run.line(latency(TIMED), check) for check in ("measured", "latency", "ratio_to_stock")), message
+
+
+@pytest.mark.parametrize("cell", [*SWITCH["fp32"], *(pytest.param(cell, marks=needs_bf16) for cell in SWITCH["bf16"])])
 def test_a_decode_across_the_switch_of_rope_factors_is_a_known_defect(run, cell):
     assert run.verdict(generation(cell)) == "WAIVED"
     assert "ipex-cpu-longrope-switch" in run.tests[generation(cell)][2]
