@@ -45,6 +45,7 @@ CHECKPOINTS = {
     "phi-3-with-longrope": Published("phi-3.5-mini", PHI, generation={"eos_token_id": [2, 3, 4]}),
     "mistral-with-window": Published("mistral-7b", f"{GROUPED}, sliding_window = 2048"),
     "llama-2-stored-in-bf16": Published("llama-2-7b", PLAIN, "int4"),
+    "llama-2-stored-in-fp16": Published("llama-2-7b", PLAIN, "int4", stored="float16"),
     "llama-3-tied": Published("llama-3.2-1b", GROUPED, generation=SAMPLED),
     "llama-2-sharded-in-fp16": Published("llama-2-7b", PLAIN, stored="float16", shard="3MB"),
     "llama-2-with-added-tokens": Published("llama-2-7b", PLAIN, spoil="add_tokens"),
