@@ -10,7 +10,7 @@ import pytest
 from fixtures.checks import int4, int4_native
 from fixtures.checks.proof import quantised
 from fixtures.checks.tolerances import tolerances
-from fixtures.io.parties import SUITE
+from fixtures.io.parties import MACHINE, OPTIMISED, SUITE
 from fixtures.weights.inspection import CheckpointError, check_quantised
 from fixtures.weights.int4_format import SCHEMES, read_checkpoint, round_to_nearest, write_gptq
 from fixtures.weights.reading import Tensors

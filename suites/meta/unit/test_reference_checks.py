@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fixtures.checks import logits, reference
+from fixtures.checks.generation import check_generation
 from fixtures.checks.tolerances import tolerances
 from fixtures.checks.verdicts import Line
 from fixtures.io.parties import OPTIMISED, STOCK
@@ -15,7 +16,9 @@ from fixtures.matrix import load_matrix
 from fixtures.matrix.config import rope_switch_of
 from fixtures.measure.parameters import spans
 from fixtures.measure.reference import alone
+from fixtures.results.accepted import Accepted
 from fixtures.weights.miniature import shrink
+from suites.meta.harness import bundles
 
 PROMPTS, STEPS, VOCABULARY = 6, 9, 64
 RNG = np.random.default_rng(5)
@@ -79,6 +82,17 @@ def test_a_failure_beside_a_sound_reference_is_the_optimised_stacks():
     assert line.verdict == "FAIL"
     assert ("; stock is" in line.measured, line.party) == (True, OPTIMISED)
     assert re.search(r"e-0[67] off a third opinion, this cell 0.[67]", line.measured)
+
+
+@pytest.mark.parametrize(("stock_is", "verdict", "party"), [(1.0, "FAIL", OPTIMISED), (2.0, "INCONCLUSIVE", "")])
+def test_nothing_is_compared_with_accepted_values_beside_a_broken_reference(stock_is, verdict, party):
+    cell = next(cell for cell in load_matrix().cells(["cpu"]) if cell.id == "llama-2-7b-fp32-cpu-single")
+    measured = bundles.generation(cell)
+    third = measured.reference_logits.third * stock_is
+    measured.reference_logits = dataclasses.replace(measured.reference_logits, third=third)
+    lines = check_generation(measured, tolerances(), Accepted({"noise_ratio": 0.3}, True))
+    [regression] = [line for line in lines if line.check == "regression"]
+    assert (regression.verdict, regression.party) == (verdict, party)
 
 
 def test_a_group_without_prompts_has_no_lines():
