@@ -116,7 +116,8 @@ def test_what_the_suite_knows_of_a_release_is_true_of_it(environment):
         pytest.skip(f"{environment} is not installed: run `make {environment}`")
     command = [python, "-m", "suites.meta.harness.release_probe"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout == "it does\n", done.stderr
+    *_, last = done.stdout.splitlines() or [""]  # DeepSpeed, too, writes there while it is imported
+    assert last == "it does", done.stderr
 
 
 @pytest.mark.nightly
