@@ -107,7 +107,7 @@ def test_fp32_is_held_against_fp64_as_it_was_computed(reference):
     assert relative_errors(seen.fp32, seen.third).max() < 1e-5
 
 
-@pytest.mark.parametrize("precision", WIDEST)
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int4", marks=pytest.mark.nightly)])
 def test_the_logits_that_a_precision_is_held_against_come_by_the_candidates_road(reference, precision):
     """They are those that the widest model's own generate() gives with either cache, and one pass without a cache."""
     seen, name = reference.reference_logits(precision), WIDEST[precision]
