@@ -17,7 +17,7 @@ OF_GENERATE = ("generate", "robustness")  # suites whose faults wrap generate() 
 
 
 class QuickStriker(Striker):
-    """A Striker that asks about smaller models with the parameters of quick.toml."""
+    """A Striker of smaller models, with the parameters of quick.toml."""
 
     def __init__(self, settings=None):
         super().__init__(settings)
@@ -43,11 +43,7 @@ class QuickStriker(Striker):
         mine = [place for place, more in enumerate(self.table["for"]) if names & {*more["these"]}]
         found = functools.reduce(merged, (self.table["for"][place] for place in mine), self.parameters)
         with mock.patch.object(shipped, "table_of", return_value=found):
-            key = fault.suite, fault.cell, fault.plain, *mine
-            if key not in self._sound:
-                self._sound[key] = self.ask(fault.suite, fault.cell, {"plain": True} if fault.plain else {}, None)
-            sound = self._sound[key]
-            return sound, self.ask(fault.suite, fault.cell, fault.spec, sound.measured)
+            return super().strike(fault, *mine)
 
     def also(self, fault):
         """The Fault with the checks that see it here alone."""

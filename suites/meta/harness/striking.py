@@ -66,16 +66,16 @@ class Striker:
             environment = {**self.environment, **(environment or {})}
         return self._worker(device_type, role, precision, mode, world, environment, *more, **options)
 
-    def sound(self, suite, cell_id, plain=False):
-        """The Outcome of the unbroken model, asked once."""
-        key = suite, cell_id, plain
+    def sound(self, suite, cell_id, plain=False, *variant):
+        """The Outcome of the unbroken model, measured once for each `variant` of the parameters."""
+        key = suite, cell_id, plain, *variant
         if key not in self._sound:
             self._sound[key] = self.ask(suite, cell_id, {"plain": True} if plain else {}, None)
         return self._sound[key]
 
-    def strike(self, fault):
+    def strike(self, fault, *variant):
         """(Outcome of the unbroken model, Outcome with the Fault of the registry planted)."""
-        sound = self.sound(fault.suite, fault.cell, fault.plain)
+        sound = self.sound(fault.suite, fault.cell, fault.plain, *variant)
         return sound, self.ask(fault.suite, fault.cell, fault.spec, sound.measured)
 
     def _forget_saved(self, cell_id):
@@ -111,7 +111,8 @@ def assert_caught(fault, sound, broken):
         assert not red, f"{fault.name} is seen by {sorted(red)}: delete `unseen` of its entry"
     else:
         assert red & {*fault.checks}, f"{fault.name} turned {sorted(red)} red"
-        parties = {line.party for line in broken.lines if line.check in red & {*fault.checks} and line.party}
+        named = [line for line in broken.lines if line.check in fault.checks and line.verdict in FAILING]
+        parties = {line.party for line in named if line.check in red}
         assert parties == {fault.party}, f"{sorted(parties)} is said to be at fault"
         assert fault.others is None or red <= {*fault.checks, *fault.others}, f"{sorted(red)}: others are not for it"
 
