@@ -64,6 +64,7 @@ nightly: .venv .venv-4.48 .venv-stock
 	.venv/bin/python -m pytest -m "representative and int4" -k "not ($(FEW))" \
 		suites/test_dispatch.py suites/test_generation.py suites/test_quantization.py
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
+	.venv/bin/python -m pytest -m "representative and tpplan" suites/test_distributed.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 
 lint: .venv

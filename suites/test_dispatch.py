@@ -5,7 +5,7 @@ import pytest
 from fixtures.checks.dispatch import check_dispatch
 from fixtures.measure.dispatch import measure_dispatch
 
-pytestmark = pytest.mark.cells(engine=["ipex", "eager"])
+pytestmark = pytest.mark.cells(mode=["single", "autotp"], engine=["ipex", "eager"])
 
 
 def test_dispatch(cell, verdict, runtime, accepted_traces, grid):

@@ -6,7 +6,7 @@ from fixtures.checks.distributed import check_answers, check_launched, check_sha
 from fixtures.checks.tolerances import tolerances
 from fixtures.measure.distributed import measure_answers, measure_launched, measure_sharding
 
-pytestmark = pytest.mark.cells(mode="autotp")
+pytestmark = pytest.mark.cells(mode=["autotp", "tpplan"])
 
 
 def test_tp_sharding(cell, verdict, runtime):
@@ -15,10 +15,11 @@ def test_tp_sharding(cell, verdict, runtime):
 
 
 def test_tp_answers(cell, verdict, runtime):
-    """DeepSpeed first, then the platform's optimiser: N ranks against one, against fp32, and against each other."""
+    """N ranks against one, against fp32, and against each other: DeepSpeed and the optimiser, or transformers' plan."""
     verdict(check_answers(measure_answers(runtime, cell), tolerances()))
 
 
+@pytest.mark.cells(mode="autotp")
 def test_tp_plain(cell, verdict, runtime):
     """The same by DeepSpeed alone, against the stock model on one rank."""
     verdict(check_answers(measure_answers(runtime, cell, plain=True), tolerances()))
@@ -30,7 +31,7 @@ def test_tp_mpirun(cell, verdict, runtime):
     verdict(check_launched(measure_launched(runtime, cell, "mpirun"), tolerances()))
 
 
-@pytest.mark.cells(mode="autotp", representative=True)
+@pytest.mark.cells(mode=["autotp", "tpplan"], representative=True)
 def test_tp_torchrun(cell, verdict, runtime):
     """The ranks of torchrun answer like the suite's own."""
     verdict(check_launched(measure_launched(runtime, cell, "torchrun"), tolerances()))

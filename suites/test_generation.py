@@ -1,8 +1,12 @@
 """Does the optimised model give the stock model's answers?"""
 
+import pytest
+
 from fixtures.checks.generation import accepted_metrics, check_generation
 from fixtures.checks.tolerances import tolerances
 from fixtures.measure.generation import measure_generation
+
+pytestmark = pytest.mark.cells(mode=["single", "autotp"])
 
 
 def test_generation(cell, verdict, runtime, accepted):

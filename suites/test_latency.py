@@ -10,6 +10,7 @@ from fixtures.measure.latency import measure_latency, worker_clock
 from fixtures.plugin.option_guards import why_not_timed
 
 
+@pytest.mark.cells(mode=["single", "autotp"])
 @pytest.mark.benchmark(timer=worker_clock)
 def test_latency(cell, verdict, runtime, grid, benchmark, comparing, accepted, paired, spec_lines, explained):
     """End to end, first and next token, stock stepped in alternation, against this cell's own accepted values."""

@@ -11,6 +11,7 @@ import time
 
 import torch
 
+from fixtures import transformers_api
 from fixtures.engine import ranks
 
 from .model import head_zeroed  # noqa: F401 - planted in groups, too
@@ -70,6 +71,37 @@ def seeded_differently(model):
     torch.manual_seed(_rank())
     for parameter in model.parameters() if _rank() else ():
         parameter.data = torch.randn_like(parameter) * parameter.std()
+
+
+# -- by transformers' plan ----
+
+
+def plan_ignored(model):
+    """Every rank loads the whole model."""
+    transformers_api.sharding = lambda device_type, ranks: {}
+
+
+def mlp_left_out_of_the_plan(model):
+    """The linears of the MLPs stay whole; the answers are right."""
+    from transformers import LlamaConfig
+
+    plan = LlamaConfig.base_model_tp_plan
+    LlamaConfig.base_model_tp_plan = {name: style for name, style in plan.items() if ".mlp." not in name}
+
+
+def one_partial_sum_not_added_up(model):
+    """The first output projection keeps its partial sums to itself, on every rank."""
+    from torch.distributed import _functional_collectives
+
+    projection, inside = model.get_submodule("model.layers.0.self_attn.o_proj"), []
+    projection.register_forward_pre_hook(lambda *_: inside.append(True))
+    projection.register_forward_hook(lambda *_: inside.clear())
+    for module in (torch.distributed, _functional_collectives):
+        module.all_reduce = _kept(module.all_reduce, inside)
+
+
+def _kept(honest, inside):
+    return lambda tensor, *arguments, **options: tensor if inside else honest(tensor, *arguments, **options)
 
 
 # -- ranks that stop ----

@@ -41,6 +41,7 @@ def main():
         assert api.knows_static_cache(model)
         options = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None}
         assert torch.equal(model.generate(ids, **options), model.generate(ids, **options, **api.static_cache()))
+    assert api.sharding("cpu", 1)
     sys.stdout.write("it does\n")
 
 

@@ -55,7 +55,7 @@ class Striker:
         self.runtime = Runtime(settings or Settings())
         self.environment, self._worker = {}, self.runtime.processes.worker
         self.runtime.processes.worker = self._started
-        self.cells = {cell.id: cell for cell in load_matrix().cells(["cpu"])}
+        self.cells = {cell.id: cell for cell in load_matrix().every_cell() if cell.platform.name == "cpu"}
         self._sound = {}
 
     def close(self):

@@ -58,11 +58,11 @@ SPOILT = {
     "another file": ('"suites/test_latency.py"', '"suites/test_dispatch.py"', ["[latency]", "suites/test_latency.py"]),
     "no table": ("[latency]", "[latency_of]", ["test_latency has no table", "add [latency]"]),
     "other cells": (
-        'file = "suites/test_latency.py"',
-        'file = "suites/test_latency.py"\ncells = { precision = "int4" }',
-        ['[latency] has cells = { precision = "int4" }', "says none", "make them equal"],
+        '[latency]\nfile = "suites/test_latency.py"\ncells = { mode = ["single", "autotp"] }',
+        '[latency]\nfile = "suites/test_latency.py"\ncells = { precision = "int4" }',
+        ['[latency] has cells = { precision = "int4" }', 'says { mode = ["single", "autotp"] }', "make them equal"],
     ),
-    "unknown trait": ("mode =", "mod =", ["[generate] has the unknown trait in cells 'mod'", "did you mean 'mode'"]),
+    "unknown trait": ("mode =", "mod =", ["[generation] has the unknown trait in cells 'mod'", "did you mean 'mode'"]),
     "unknown key": ("narrowed_by", "narrowed", ["[accuracy] has the unknown key 'narrowed'"]),
     "malformed": ("[latency]", "[latency", ["malformed TOML"]),
 }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fixtures.checks import distributed, proof
+from fixtures.checks.generation import parameter_bytes
 from fixtures.checks.tolerances import tolerances
 from fixtures.engine.collectives import Meter
 from fixtures.matrix import load_matrix
@@ -26,6 +27,29 @@ DECODE = step(*[512] * 4, 2000)
 
 def test_two_sums_a_layer_and_one_for_the_head_are_predicted():
     assert collections.Counter({512: 4, 2000: 1}) == PREDICTED
+
+
+@pytest.mark.parametrize(
+    ("planned", "calls"),
+    [
+        ([], {512: 4}),  # transformers 4.51.3 leaves the head whole
+        (["embed_tokens", "lm_head"], {512: 5}),  # the parts of logits are joined, those of embeddings are added up
+    ],
+)
+def test_by_a_plan_no_logits_are_added_up(planned, calls):
+    assert distributed.predicted_talk(ARCH, GEOMETRY, "bfloat16", planned) == calls
+
+
+@pytest.mark.parametrize(("planned", "tied", "split"), [
+    ([], False, 1000), (["lm_head"], False, 5000), (["embed_tokens", "lm_head"], False, 9000),
+    (["embed_tokens", "lm_head"], True, 5000),
+])  # fmt: skip
+def test_a_plan_says_which_tables_are_split(planned, tied, split):
+    geometry = types.SimpleNamespace(hidden=10, vocabulary=100, tied_embeddings=tied)
+    stock = {"dtype": "float32", "parameter_bytes": 20000, "layer_linear_bytes": 1000}
+    cell = types.SimpleNamespace(model=types.SimpleNamespace(arch=ARCH))
+    measured = types.SimpleNamespace(cell=cell, geometry=geometry, stock_proof=stock, proofs=[{"planned": planned}])
+    assert parameter_bytes(measured, "float32") == (20000, split)
 
 
 @pytest.mark.parametrize(("steps", "verdict"), [
@@ -120,6 +144,7 @@ def inner(tensor):
     ("model.layers.0.mlp.up_proj", 1536, 3, [(1, 2), (1, 2)]),
     ("lm_head", 576, 3, [(5, 9), (4, 9)]),  # grains of 64
     ("embed_out", 576, 3, [(5, 9), (4, 9)]),
+    ("lm_head", 576, None, [(1, 2), (1, 2)]),  # by a plan
 ])  # fmt: skip
 def test_what_does_not_divide_by_the_ranks_is_split_by_heads_or_grains(name, size, kv_heads, parts):
     assert [proof.portion(name, rank, 2, kv_heads, size) for rank in range(2)] == parts

@@ -49,7 +49,7 @@ def test_every_engine_is_claimed_by_this_project_for_models_that_the_specificati
         if not cell.engine.optimiser:
             assert all("project's own claim" in source for source in cell.sources), cell.id
             twin = [c for c in MATRIX.cells([cell.platform.name], ["ipex"]) if combination(c) == combination(cell)]
-            assert twin or cell.platform.engines[0] != "ipex", cell.id
+            assert twin or cell.platform.engines[0] != "ipex" or cell.mode == "tpplan", cell.id
 
 
 def test_what_is_not_installed_is_no_default_and_a_reason():
@@ -70,6 +70,17 @@ def test_a_model_that_an_engine_cannot_run_has_a_reason():
     assert collection.why_no_engine(other, {"torch": "2.8.0"}, "python", MATRIX.limits) is None
 
 
+def test_a_class_without_a_plan_is_sharded_by_none():
+    opt, gptj = (CELLS[f"{name}-fp32-cpu-tpplan-eager"] for name in ("opt-6.7b", "gpt-j-6b"))
+    old, new = ({"torch": "2.8.0", "transformers": release} for release in ("4.51.3", "5.24.0"))
+    reasons = [
+        collection.why_no_engine(cell, stack, "python", MATRIX.limits) for cell in (opt, gptj) for stack in (old, new)
+    ]
+    assert ["no tensor parallel plan" in (reason or "") for reason in reasons] == [True, True, True, False]
+    single = CELLS["opt-6.7b-fp32-cpu-single-eager"]
+    assert collection.why_no_engine(single, old, "python", MATRIX.limits) is None
+
+
 def test_sixteen_bits_need_a_cpu_flag_for_the_optimiser_alone():
     assert IPEX_CELL.needs
     assert not EAGER.needs
@@ -81,6 +92,8 @@ def test_sixteen_bits_need_a_cpu_flag_for_the_optimiser_alone():
         ("llama2 and bf16", "", [], []),
         ("eager and llama2", "", [], ["eager"]),
         ("torchao or compile", "", [], ["compile", "torchao-int4"]),
+        ("tpplan and llama2", "", [], ["eager"]),  # of no other engine
+        ("autotp", "", [], []),
         ("", "llama-2-7b-bf16-cpu-single-eager", [], ["eager"]),
         ("", "", ["suites/test_generation.py::test_generation[opt-6.7b-bf16-cpu-single-compile]"], ["compile"]),
         ("", "", ["suites/test_generation.py"], []),

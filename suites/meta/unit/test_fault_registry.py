@@ -17,7 +17,7 @@ from suites.meta.harness.inner import ROOT
 from suites.meta.harness.quick_striking import TABLE
 
 LEAST = 80
-CELLS = {cell.id for cell in load_matrix().cells(["cpu"])}
+CELLS = {cell.id for cell in load_matrix().every_cell() if cell.platform.name == "cpu"}
 BY_SIZE = r"_at_[\dp]+$"  # of parameters.py, whose functions of that name are made when they are read
 LINES = 10
 # Each of these takes the place of a whole mechanism of a library.

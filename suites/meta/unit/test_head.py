@@ -56,7 +56,7 @@ def test_a_sharded_head_adds_up_the_logits(arch):
 def test_a_sharded_head_is_split_among_the_ranks(arch):
     cell = cell_of(arch)
     stock = {"dtype": "float32", "parameter_bytes": 4000, "layer_linear_bytes": 1000}
-    measured = types.SimpleNamespace(cell=cell, geometry=cell.model.geometry, stock_proof=stock)
+    measured = types.SimpleNamespace(cell=cell, geometry=cell.model.geometry, stock_proof=stock, proofs=[{}])
     assert parameter_bytes(measured, "float32") == (4000, 1000 + 32 * 8 * 4)
 
 

@@ -54,6 +54,7 @@ CELLS = {
     ("cuda", "fp32", "single"): 24,
     ("cuda", "fp16", "single"): 24,
     ("cuda", "fp16", "autotp"): 24,
+    ("cuda", "fp16", "tpplan"): 24,
 }
 CORE_ULTRA_LIST = {"llama-2-7b", "llama-3-8b", "qwen2-7b", "phi-3-mini-128k", "phi-3-mini-4k"}
 XPU = ("max1550", "max1100", "core-ultra", "b580")

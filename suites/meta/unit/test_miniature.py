@@ -84,4 +84,4 @@ def test_recommended_ranks_that_a_host_does_not_try_are_said():
     cells = [cell for cell in MATRIX.cells(["cpu", "cuda"]) if cell.model.id in ("bloom", "llama-2-70b", "llama-2-7b")]
     said = "4 ranks of llama-2-70b, 8 ranks of bloom, as their rows recommend; this run took 2"
     assert untried_ranks(cells) == [said]
-    assert untried_ranks([types.SimpleNamespace(model=BLOOM, platform=MATRIX.platform("cpu"), mode="single")]) == []
+    assert untried_ranks([types.SimpleNamespace(model=BLOOM, platform=MATRIX.platform("cpu"), sharded=False)]) == []

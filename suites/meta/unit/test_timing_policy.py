@@ -42,7 +42,7 @@ def snapshots(busy=0.0):
 
 
 def a_cell(device_type="cpu", mode="single"):
-    return types.SimpleNamespace(platform=types.SimpleNamespace(device_type=device_type), mode=mode)
+    return types.SimpleNamespace(platform=types.SimpleNamespace(device_type=device_type), sharded=mode == "autotp")
 
 
 def measured(device_type="cpu", rise=0.0, busy=0.0):
