@@ -37,6 +37,9 @@ class Run:
         return next((row.strip() for row in self.tests[name][2].splitlines() if row.strip().startswith(check)), "")
 
 
+SHORT = ("-p", "suites.meta.harness.short")  # for runs that are about the run, not about the model
+
+
 def run_suite(folder, *arguments, timeout=540, environment=None, cwd=ROOT, python=sys.executable):
     """Run pytest of an interpreter with `arguments` from the project's root; journal and JUnit go to `folder`."""
     words, variables = command_of(folder, arguments, environment)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from suites.meta.harness.forked import fork_suite
-from suites.meta.harness.inner import ROOT, generation, nodes, plant, run_suite
+from suites.meta.harness.inner import ROOT, SHORT, generation, nodes, plant, run_suite
 from suites.meta.harness.sample import sample_of, shape_of
 
 FP32, BF16 = (f"llama-2-7b-{precision}-cpu-single" for precision in ("fp32", "bf16"))
@@ -20,7 +20,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("first")
     (folder / "baselines").mkdir()
     cells = nodes("generation", [FP32, BF16, BROKEN])
-    return run_suite(folder, *AVX2, *PLANTED, *cells, f"--baselines={folder / 'baselines'}")
+    return run_suite(folder, *AVX2, *SHORT, *PLANTED, *cells, f"--baselines={folder / 'baselines'}")
 
 
 def test_the_header_says_what_the_machine_can_do_and_what_is_accepted(run):

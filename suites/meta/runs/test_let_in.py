@@ -18,7 +18,7 @@ from fixtures.weights.reading import write_tensors
 from suites.meta.faults import checkpoints
 from suites.meta.harness import sound_files
 from suites.meta.harness.forked import fork_suite
-from suites.meta.harness.inner import ROOT, generation, nodes, run_suite
+from suites.meta.harness.inner import ROOT, SHORT, generation, nodes, run_suite
 from suites.meta.runs.test_cli import CELLS, refused
 
 MODELS = {model.id: model for model in load_matrix().models}
@@ -41,7 +41,7 @@ def refusals(tmp_path_factory):
     for model, spoil in SPOILT.items():
         checkpoints.make(root, MODELS[model], spoil, canary)
     cells = nodes("generation", map(cell_of, SPOILT))
-    return run_suite(folder, "-rA", "--model-root", str(root), *cells, environment=SECRETS), folder, canary
+    return run_suite(folder, *SHORT, "-rA", "--model-root", str(root), *cells, environment=SECRETS), folder, canary
 
 
 def test_every_hostile_checkpoint_has_a_model_to_pass_for():
@@ -116,7 +116,7 @@ def allowed(runtime, tmp_path_factory):
     (folder / "baselines").mkdir()
     options += ["--update-baselines", "--baselines", str(folder / "baselines")]
     cells = nodes("generation", [cell_of("opt-small"), cell_of("opt-30b")])
-    run = run_suite(folder, *options, *cells, environment={"XPU_LLM_CTS_CACHE": str(folder / "cache")})
+    run = run_suite(folder, *SHORT, *options, *cells, environment={"XPU_LLM_CTS_CACHE": str(folder / "cache")})
     return run, folder
 
 

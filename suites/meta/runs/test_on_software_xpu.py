@@ -14,7 +14,7 @@ from fixtures.measure import placement
 from fixtures.measure.settings import Settings
 from fixtures.measure.weight_sources import what_is_built
 from suites.meta.harness import on_software_xpu
-from suites.meta.harness.inner import plant
+from suites.meta.harness.inner import SHORT, plant
 from suites.meta.harness.on_software_xpu import B580
 from suites.meta.harness.software_xpu import MAX_1550, queries
 
@@ -34,7 +34,7 @@ def run_on(tmp_path_factory):
     return run
 
 
-SHORT = {("generation", FP16): "WAIVED"}  # padding, and caches mixed in a process
+FIRST = {("generation", FP16): "WAIVED"}  # padding, and caches mixed in a process
 SINGLE = {
     ("generation", INT4): "WAIVED",
     ("generate", FP16): "WAIVED",  # beams of a padded batch
@@ -59,7 +59,7 @@ SHARDED = {
 
 @pytest.fixture(scope="module")
 def short(run_on):
-    return run_on(SHORT)
+    return run_on(FIRST, *SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def sharded(run_on):
 
 
 @pytest.mark.parametrize(("machine", "verdicts"), [
-    ("short", SHORT),
+    ("short", FIRST),
     pytest.param("single", SINGLE, marks=pytest.mark.nightly),
     pytest.param("sharded", SHARDED, marks=pytest.mark.nightly),
 ])  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from fixtures.contract.suites import questions
 from suites.meta.harness.arithmetic import HAS_BF16
 from suites.meta.harness.forked import fork_suite
-from suites.meta.harness.inner import ROOT, nodes, run_suite
+from suites.meta.harness.inner import ROOT, SHORT, nodes, run_suite
 from suites.meta.runs.test_cli import refused
 
 RELEASE = "4.48.3"
@@ -56,7 +56,7 @@ def cells_of(suites):
 def run(specified, tmp_path_factory):
     """The cells that `make test` has time for: answers, and a checkpoint in a process of its own."""
     tests = cells_of(("generation", "int4_reload")) + nodes("generation", [TOO_NEW])
-    return run_suite(tmp_path_factory.mktemp("specified"), specified, "-rA", *tests)
+    return run_suite(tmp_path_factory.mktemp("specified"), *SHORT, specified, "-rA", *tests)
 
 
 def test_no_suite_is_left_out():
