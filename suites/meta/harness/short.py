@@ -1,4 +1,4 @@
-"""A pytest plugin for inner runs that are about the run, not about the model: every cell takes fewer and shorter prompts.
+"""A pytest plugin for inner runs that are about the run, not about the model: cells take fewer and shorter prompts.
 
 The parameters are those by which each fault is struck once (suites/meta/faults/quick.toml).
 """
