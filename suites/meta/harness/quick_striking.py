@@ -17,10 +17,10 @@ OF_GENERATE = ("generate", "robustness")  # suites whose faults wrap generate() 
 
 
 class QuickStriker(Striker):
-    """A Striker of smaller models, with the parameters of quick.toml."""
+    """A Striker of smaller models, with the parameters of quick.toml. Its `runtime` is closed by who made it."""
 
-    def __init__(self, settings=None):
-        super().__init__(settings)
+    def __init__(self, runtime):
+        super().__init__(runtime=runtime)
         self.table = table_of(TABLE)
         self.parameters = merged(shipped.parameters(), self.table["parameters"])
         for cell_id, cell in self.cells.items():
@@ -33,7 +33,6 @@ class QuickStriker(Striker):
 
     def close(self):
         self._smaller.stop()
-        super().close()
 
     def strike(self, fault):
         """(Outcome of the unbroken model, Outcome with the Fault planted), both with the fault's parameters."""

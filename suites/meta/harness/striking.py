@@ -49,10 +49,13 @@ class Outcome:
 
 
 class Striker:
-    """Asks suites of cells, broken or not. `environment` is that of their candidates. `close` ends its workers."""
+    """Asks suites of cells, broken or not. `environment` is that of their candidates. `close` ends its workers.
 
-    def __init__(self, settings=None):
-        self.runtime = Runtime(settings or Settings())
+    With a `runtime` it asks by means of that one.
+    """
+
+    def __init__(self, settings=None, runtime=None):
+        self.runtime = runtime or Runtime(settings or Settings())
         self.environment, self._worker = {}, self.runtime.processes.worker
         self.runtime.processes.worker = self._started
         self.cells = {cell.id: cell for cell in load_matrix().every_cell() if cell.platform.name == "cpu"}

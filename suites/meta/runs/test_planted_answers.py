@@ -9,8 +9,8 @@ from suites.meta.harness.striking import assert_caught
 
 
 @pytest.fixture(scope="module")
-def striker():
-    striker = QuickStriker()
+def striker(runtime):
+    striker = QuickStriker(runtime)
     yield striker
     striker.close()
 
