@@ -43,6 +43,7 @@ def test_on_a_software_xpu_all_is_well_but_what_only_a_card_has(tmp_path):
     assert status == 1
 
 
+@pytest.mark.nightly
 def test_on_the_host_arithmetic_and_fork_are_well():
     status, lines, output = doctor("--device-type", "cpu", "--steps", "device,arithmetic,fork,profiler")
     assert status == 0, output
