@@ -9,6 +9,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from suites.meta.harness.forked import fork_suite
 from suites.meta.harness.inner import ROOT, Run
@@ -77,7 +79,9 @@ MADE |= {"b70": "b60", "gaudi2": "max1550", "test_load": "test_latency"}
 @pytest.mark.parametrize("command", of("pytest"))
 def test_a_pytest_command_selects_tests(tmp_path, command):
     """Collected, not run: the cells themselves are what the suites test."""
-    known = {"/models": str(tmp_path), "/other/env/bin/python": sys.executable, **MADE}
+    key = tmp_path / "owner.pem"
+    key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    known = {"/models": str(tmp_path), "/other/env/bin/python": sys.executable, "owner.pem": str(key), **MADE}
     text = re.sub("|".join(known), lambda found: known[found[0]], command)
     if "--compare-runs" in text:
         pytest.skip("it needs two journals; suites/meta/unit/test_views.py compares some")

@@ -9,9 +9,9 @@ from fixtures.checks import proof
 from fixtures.checks.move import operations, summary
 from fixtures.checks.verdicts import Line
 from fixtures.compare.move import Move, Origin, combination
-from fixtures.contract.suites import contract, questions
+from fixtures.contract.suites import check_limits, contract, questions
 from fixtures.engine.stack_modules import STOCK, modules_for
-from fixtures.matrix import load_matrix
+from fixtures.matrix import MatrixError, load_matrix
 from fixtures.matrix.precisions import noise_of
 from fixtures.matrix.schema import IPEX
 from fixtures.measure.generation import kept_rows
@@ -79,6 +79,30 @@ def test_a_class_without_a_plan_is_sharded_by_none():
     assert ["no tensor parallel plan" in (reason or "") for reason in reasons] == [True, True, True, False]
     single = CELLS["opt-6.7b-fp32-cpu-single-eager"]
     assert collection.why_no_engine(single, old, "python", MATRIX.limits) is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "suite", "torchao", "limited"),
+    [
+        ("llama-2-7b-int4-cpu-single-torchao-int4", "int4_save", "0.18.0", True),
+        ("llama-2-7b-int4-cpu-single-torchao-int4", "int4_reload", "0.18.0", True),
+        ("llama-2-7b-int4-cpu-single-torchao-int4", "int4_reload", "0.19.0", False),  # what it can do is asked again
+        ("llama-2-7b-int4-cpu-single-torchao-int4", "int4_run", "0.18.0", False),
+        ("llama-2-7b-int4-cpu-single-torchao-int4", "", "0.18.0", False),
+        ("llama-2-7b-int4-b580-single-torchao-int4", "int4_save", "0.18.0", False),
+        ("llama-2-7b-int4-cpu-single", "int4_save", "0.18.0", False),
+    ],
+)
+def test_a_limit_may_be_of_some_suites_on_a_type_of_device(cell, suite, torchao, limited):
+    why = collection.why_no_engine(CELLS[cell], {"torchao": torchao}, "python", MATRIX.limits, suite)
+    assert ("Int4OpaqueTensor" in (why or "")) == limited
+
+
+def test_a_limit_of_an_unknown_suite_is_refused():
+    check_limits(MATRIX.limits, "platforms.toml")
+    limit = dataclasses.replace(MATRIX.limits[-1], suites=("int4_load",))
+    with pytest.raises(MatrixError, match=r"number 1.*unknown suite 'int4_load'"):
+        check_limits([limit], "platforms.toml")
 
 
 def test_sixteen_bits_need_a_cpu_flag_for_the_optimiser_alone():
