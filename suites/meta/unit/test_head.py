@@ -63,7 +63,7 @@ def test_a_sharded_head_is_split_among_the_ranks(arch):
 @pytest.mark.parametrize(("plain", "verdict"), [("embed_out", "PASS"), ("lm_head", "NOT_OPTIMISED")])
 def test_int4_leaves_the_head_alone(arch, plain, verdict):
     measured = types.SimpleNamespace(cell=cell_of(arch), geometry=types.SimpleNamespace(layers=2))
-    assert int4._counted(measured, {"int4_linears": 4, "plain_linears": [plain]}).verdict == verdict
+    assert int4.counted(measured, {"int4_linears": 4, "plain_linears": [plain]}).verdict == verdict
 
 
 def test_the_native_path_quantises_the_head_or_what_it_is_tied_to(arch):
