@@ -5,16 +5,17 @@ import pytest
 from fixtures.checks.int4 import check_reloaded, check_run, check_saved
 from fixtures.checks.int4_checkpoints import check_checkpoints
 from fixtures.checks.int4_native import check_native
+from fixtures.checks.int4_torchao import check_torchao_reloaded, check_torchao_saved
 from fixtures.checks.tolerances import tolerances
 from fixtures.measure.int4 import measure_reload, measure_run, measure_save
 from fixtures.measure.int4_checkpoints import measure_checkpoints
 from fixtures.measure.int4_native import measure_native
+from fixtures.measure.int4_torchao import measure_torchao_reload, measure_torchao_save
 from fixtures.measure.parameters import parameters
 
-pytestmark = pytest.mark.cells(precision="int4", engine="ipex")
+pytestmark = pytest.mark.cells(precision="int4", engine=["ipex", "torchao-int4"])
 
 
-@pytest.mark.cells(precision="int4", engine=["ipex", "torchao-int4"])
 def test_int4_run(cell, verdict, runtime):
     """Flow (a), quantise and run: every linear, the right integers, kernels that mean them, quality where trained."""
     verdict(check_run(measure_run(runtime, cell), parameters()["int4"], tolerances()))
@@ -22,12 +23,19 @@ def test_int4_run(cell, verdict, runtime):
 
 def test_int4_save(cell, verdict, runtime):
     """Flow (b), quantise, save and run: what is on disk is what was in memory, and the model still answers."""
-    verdict(check_saved(measure_save(runtime, cell), parameters()["int4"], tolerances()))
+    ways = {True: (measure_torchao_save, check_torchao_saved), False: (measure_save, check_saved)}
+    measure, check = ways[cell.stock_classes]
+    verdict(check(measure(runtime, cell), parameters()["int4"], tolerances()))
 
 
 def test_int4_reload(cell, verdict, runtime):
-    """Flow (c), load the saved model in another compute engine: the same bits, logits, tokens and files."""
-    verdict(check_reloaded(measure_reload(runtime, cell), parameters()["int4"], tolerances()))
+    """Flow (c), load the saved model in a fresh process: the same bits, logits, tokens and files.
+
+    IPEX loads it in another of its compute engines; torchao has none to choose from.
+    """
+    ways = {True: (measure_torchao_reload, check_torchao_reloaded), False: (measure_reload, check_reloaded)}
+    measure, check = ways[cell.stock_classes]
+    verdict(check(measure(runtime, cell), parameters()["int4"], tolerances()))
 
 
 @pytest.mark.cells(precision="int4", platform="cpu", engine="ipex")

@@ -158,7 +158,7 @@ def test_suites_about_ipex_and_neural_compressor_are_not_claimed_for_other_engin
     assert suites["eager"] >= {"generation", "generate", "dispatch", "latency", "accuracy"}
     assert suites["compile"] == {"generation", "latency"}
     of_int4 = {"int4_run", "int4_save", "int4_reload", "int4_native", "int4_checkpoints"}
-    assert suites["torchao-int4"] & of_int4 == {"int4_run"}
+    assert suites["torchao-int4"] & of_int4 == {"int4_run", "int4_save", "int4_reload"}
     assert questions()["move"].gate is False
 
 
