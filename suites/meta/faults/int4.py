@@ -6,8 +6,11 @@ the worker; those of the second take the folder.
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
+
+from fixtures.weights.torchao_format import padded
 
 # -- in the stack: the first linear it packs gets wrong tables ----
 
@@ -198,3 +201,152 @@ def torchao_groups_swapped(model):
 def torchao_integers_swapped(model):
     packed = _torchao_weight(model).qdata
     packed[[0, 1]] = packed[[1, 0]]
+
+
+# -- in a model of torchao that is saved and loaded again. On a host it can be neither, as long as torchao does not know
+# the class of its weights there (`[[limits]]` of platforms.toml), so its classes are made known first.
+
+
+def torchao_knows_the_hosts_weights(_):
+    """No fault: what torchao.utils.TorchAOBaseTensor says is to be done to save a class, and its configuration."""
+    from torchao.core import config
+    from torchao.prototype.quantization.int4 import Int4OpaqueTensor
+    from torchao.prototype.safetensors import safetensors_utils
+
+    safetensors_utils.ALLOWED_CLASSES["Int4OpaqueTensor"] = Int4OpaqueTensor
+    safetensors_utils.ALLOWED_TENSORS_SUBCLASSES.append("Int4OpaqueTensor")
+    config.ALLOWED_AO_MODULES.add("torchao.prototype.quantization.int4")
+
+
+def _packs_as_on(device_type, tensor, packed):
+    """No fault: a host draws weights in the form of another device, for which it has no packing."""
+    from fixtures.engine import torchao_int4
+
+    documented = torchao_int4.configuration
+    torchao_int4.configuration = lambda _, group: documented(device_type, group)
+    tensor.from_hp = classmethod(
+        lambda cls, weight, block, **_: cls(*packed(*weight.shape, block[1]), block, weight.shape)
+    )
+
+
+def torchao_packs_as_on_xpu(_):
+    import torch
+    from torchao.quantization import Int4PlainInt32Tensor
+
+    def packed(out, width, group):
+        zeros = torch.randint(0, 16, (width // group, out), dtype=torch.int8)
+        return torch.randint(-(2**31), 2**31, (out, width // 8), dtype=torch.int32), torch.rand(zeros.shape), zeros
+
+    _packs_as_on("xpu", Int4PlainInt32Tensor, packed)
+
+
+def torchao_packs_as_on_cuda(_):
+    import torch
+    from torchao.quantization import Int4TilePackedTo4dTensor
+
+    def packed(out, width, group):
+        out, width = padded(out, width, "cuda")
+        tiles = torch.randint(-(2**31), 2**31, (out // 8, width // 128, 32, 4), dtype=torch.int32)
+        return tiles, torch.rand(width // group, out, 2, dtype=torch.bfloat16)
+
+    _packs_as_on("cuda", Int4TilePackedTo4dTensor, packed)
+
+
+def _after_saving(model, change):
+    """Call `change(folder)` at the end of each save of a model."""
+    honest = model.save_pretrained
+
+    def save_pretrained(folder, **options):
+        honest(folder, **options)
+        change(Path(folder))
+
+    model.save_pretrained = save_pretrained
+
+
+def _rewrite(folder, change):
+    """Change the tensors and the texts of a folder by `change(tensors, texts)`."""
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    path = folder / "model.safetensors"
+    with safe_open(path, "np") as file:
+        texts, tensors = dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(tensors, texts)
+    save_file(tensors, path, metadata=texts)
+
+
+def _first(tensors, ending):
+    return sorted(name for name in tensors if name.endswith(ending))[0]
+
+
+def torchao_save_rounds_a_scale(model):
+    def change(tensors, _):
+        tensors[_first(tensors, "_scale_and_zero")][0, 0, 0] *= np.float32(1 + 2**-20)
+
+    _after_saving(model, lambda folder: _rewrite(folder, change))
+
+
+def torchao_save_spoils_the_model(model):
+    _after_saving(model, lambda folder: torchao_scale_doubled(model))
+
+
+def torchao_save_writes_a_pickle(model):
+    _after_saving(model, lambda folder: (folder / "pytorch_model.bin").write_bytes(b"no pickle, either"))
+
+
+def torchao_save_writes_a_byte_an_integer(model):
+    def change(tensors, _):
+        for name in [name for name in tensors if name.endswith("_weight_qdata")]:
+            tensors[name] = np.repeat(tensors[name], 2, axis=-1)
+
+    _after_saving(model, lambda folder: _rewrite(folder, change))
+
+
+def torchao_integer_flipped(folder):
+    def change(tensors, _):
+        tensors[_first(tensors, "_weight_qdata")].view(np.uint8).reshape(-1)[5] ^= 1
+
+    _rewrite(folder, change)
+
+
+def torchao_scales_missing(folder):
+    _rewrite(folder, lambda tensors, _: tensors.pop(_first(tensors, "_scale_and_zero")))
+
+
+def torchao_group_of_64_read_as_32(folder):
+    def change(_, texts):
+        name = _first(texts, "q_proj.weight")
+        texts[name] = texts[name].replace("[1, 64]", "[1, 32]")
+
+    _rewrite(folder, change)
+
+
+def _once_reloaded(change):
+    """A fault of a model that comes from its own save; the one that is saved stays sound."""
+
+    def plant(model):
+        if model.hf_quantizer.pre_quantized:
+            change(model)
+
+    return plant
+
+
+@_once_reloaded
+def torchao_reload_writes_to_the_folder(model):
+    path = Path(model.name_or_path) / "config.json"
+    path.write_text(path.read_text() + "\n")
+
+
+@_once_reloaded
+def torchao_reload_doubles_a_scale(model):
+    torchao_scale_doubled(model)
+
+
+@_once_reloaded
+def torchao_reload_leaves_a_linear_unquantised(model):
+    import torch
+
+    layer = model.model.layers[0].self_attn
+    weight = layer.q_proj.weight
+    plain = torch.nn.Linear(weight.shape[1], weight.shape[0], layer.q_proj.bias is not None, dtype=weight.dtype)
+    layer.q_proj = plain.requires_grad_(False)

@@ -1,6 +1,7 @@
 """A pytest plugin for inner runs of the suite: `--plant CELL=WHEN:FAULT` breaks one cell's model in its worker.
 
-FAULT is a function of suites/meta/faults/model.py, or MODULE.FUNCTION of another module there.
+FAULT is a function of suites/meta/faults/model.py, or MODULE.FUNCTION of another module there. A cell may have one
+fault for each WHEN.
 """
 
 import importlib
@@ -24,4 +25,4 @@ def pytest_configure(config):
             getattr(importlib.import_module(path), function)
         except (ImportError, AttributeError):
             raise pytest.UsageError(f"--plant {text}: no fault {function!r} in {path}; name a function of it") from None
-        config.planted_faults[cell] = {f"fault_{when}": f"{path}:{function}"}
+        config.planted_faults.setdefault(cell, {})[f"fault_{when}"] = f"{path}:{function}"

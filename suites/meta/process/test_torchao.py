@@ -6,9 +6,14 @@ from fixtures.checks.int4 import against_oracle, fitting_schemes, kernel_errors,
 from fixtures.checks.tolerances import tolerances
 from fixtures.engine.stack_modules import modules_for
 from fixtures.matrix import load_matrix
+from fixtures.measure.int4_torchao import apart
 from fixtures.measure.parameters import parameters
+from fixtures.weights.inspection import check_folder
 from fixtures.weights.int4_format import read_stored
+from fixtures.weights.reading import Tensors
+from fixtures.weights.torchao_format import check_torchao, saved_weights
 from fixtures.worker.pool import ForkServer, Worker
+from fixtures.worker.termination import RecipeError
 from suites.meta.harness.inner import ROOT
 
 pytestmark = pytest.mark.nightly
@@ -21,14 +26,25 @@ FAULTS = "suites.meta.faults.int4:torchao_"
 
 
 @pytest.fixture(scope="module")
-def worker():
+def start():
+    """A function that starts a fresh worker."""
     if not PYTHON.exists():
         pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
-    fork_server = ForkServer(modules_for("cpu", "optimised", engine=ENGINE), str(PYTHON))
-    worker = Worker(fork_server, [{}])
-    yield worker
-    worker.close()
+    fork_server, workers = ForkServer(modules_for("cpu", "optimised", engine=ENGINE), str(PYTHON)), []
+
+    def started():
+        workers.append(Worker(fork_server, [{}]))
+        return workers[-1]
+
+    yield started
+    for worker in workers:
+        worker.close()
     fork_server.close()
+
+
+@pytest.fixture(scope="module")
+def worker(start):
+    return start()
 
 
 @pytest.fixture
@@ -58,6 +74,34 @@ def test_every_integer_is_that_of_the_scheme_and_kernels_compute_with_it(worker,
     outputs = worker.call("int4_outputs", 300, name="candidate", **request).arrays
     line = kernel_line(kernel_errors(stored, outputs, BOUND["width"]), BOUND["kernel"]["none"])
     assert line.verdict == "PASS", line
+
+
+@pytest.mark.parametrize(
+    ("device_type", "form"), [("xpu", "Int4PlainInt32Tensor"), ("cuda", "Int4TilePackedTo4dTensor")]
+)
+def test_the_form_of_a_device_is_saved_and_comes_back_in_a_fresh_process(runtime, start, tmp_path, device_type, form):
+    """Files and processes are real; numbers are drawn, since a host can neither pack nor compute in these forms."""
+    saving, fresh = start(), start()
+    common = {"engine": ENGINE.recipe, "group": 64, "aligned": True}
+    drawn = f"suites.meta.faults.int4:torchao_packs_as_on_{device_type}"
+    spec = runtime.weights.spec(MODEL, "cpu", "optimised", "int4", **common, fault_first=drawn)
+    assert saving.call("load", 300, name="candidate", spec=spec).message["proof"]["int4_linears"] > 0
+    memory = saving.call("to_be_saved", 300, name="candidate").message["tensors"]
+    weights, folder = runtime.weights.of(MODEL, "cpu"), tmp_path / "saved"
+    tokenizer = {"tokenizer": weights.folder, "source": weights.tokenizer_source}
+    saving.call("save", 300, name="candidate", folder=str(folder), **tokenizer)
+    check_folder(folder)
+    check_torchao(folder)
+    said = [text["_type"] for text in saved_weights(folder).values()]
+    assert {kind for kind in said if kind.startswith("Int4")} == {form}
+    assert apart(memory, Tensors(folder)) == []
+    source = {"folder": str(folder), "local": True, "saved": True}
+    spec = runtime.weights.spec(MODEL, "cpu", "optimised", "int4", **common, **source)
+    fresh.call("load", 300, name="candidate", spec=spec)
+    assert fresh.call("to_be_saved", 300, name="candidate").message["tensors"] == memory
+    # transformers-5-second-torchao-save of baselines/waivers.toml
+    with pytest.raises(RecipeError, match="NotImplementedError"):
+        fresh.call("save", 300, name="candidate", folder=str(tmp_path / "again"), **tokenizer)
 
 
 @pytest.mark.parametrize(
