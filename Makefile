@@ -23,8 +23,8 @@ SHARDED := llama2 or bloom
 # SLOW in one precision; `make nightly` runs the rest.
 FEW := llama-2-7b
 SLOW := robustness or generate
-# The model whose attention is as wide as eight others': `make nightly` looks at its answers.
-WIDE := glm-4-9b
+# Models whose answers take longest: `make nightly` looks at them.
+LONG := glm-4-9b or baichuan2-13b or phi-3-mini-4k
 # Models whose answers by stock PyTorch `make nightly` looks at; `make test` asks one of each family with short prompts.
 STOCK := llama-2-7b or bloom-7b1
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
@@ -49,7 +49,7 @@ qualify: .venv
 test: .venv .venv-4.48 lint
 	.venv/bin/python -m pytest $(SUITES) -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED)) \
 		and ipex" -k "(not ($(LAUNCHED)) or llama-2-7b) and ($(FLOAT) or $(FEW)) \
-		and (not ($(SLOW) or latency) or $(FEW)) and (not ($(SLOW)) or $(FLOAT)) and not (generation and $(WIDE))"
+		and (not ($(SLOW) or latency) or $(FEW)) and (not ($(SLOW)) or $(FLOAT)) and not (test_generation and ($(LONG)))"
 	.venv/bin/python -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder suites/meta
 
 # What takes long and changes seldom: the other precisions, contexts of growing depth, the timing gate end to end, fault
@@ -66,7 +66,7 @@ nightly: .venv .venv-4.48 .venv-stock
 		suites/test_dispatch.py suites/test_generation.py suites/test_quantization.py
 	.venv/bin/python -m pytest -m representative -k "($(LAUNCHED)) and not llama-2-7b" suites/test_distributed.py
 	.venv/bin/python -m pytest -m "representative and tpplan" suites/test_distributed.py
-	.venv/bin/python -m pytest -m "representative and ipex and $(FLOAT) and single" -k "$(WIDE)" suites/test_generation.py
+	.venv/bin/python -m pytest -m "representative and ipex and $(FLOAT) and single" -k "$(LONG)" suites/test_generation.py
 	.venv/bin/python -m pytest -m "representative and eager and $(FLOAT) and single" -k "$(STOCK)" suites/test_generation.py
 	.venv/bin/python -m pytest -m nightly suites/meta
 

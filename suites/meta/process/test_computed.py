@@ -11,7 +11,14 @@ from fixtures.matrix import config_entries, load_matrix
 MODELS = [model for model in load_matrix().models if model.representative and model.weights == "miniature"]
 
 
-@pytest.fixture(scope="module", params=MODELS, ids=lambda model: model.family)
+# One whose class rounds, and one whose does not; the others at night.
+SHOWN = [
+    pytest.param(model, id=model.family, marks=() if model.family in ("gptj", "llama2") else pytest.mark.nightly)
+    for model in MODELS
+]
+
+
+@pytest.fixture(scope="module", params=SHOWN)
 def model(request):
     return request.param
 

@@ -40,6 +40,7 @@ def applied(matrix):
     return sum(cell.mode != "tpplan" for cell in matrix.all_cells())
 
 
+@pytest.mark.nightly
 @pytest.mark.benchmark(group="collecting, whole process")
 @pytest.mark.parametrize("what", ["a bare pytest", "the whole matrix", "10,000 cells"])
 def test_cost_of_collecting(request, benchmark, tmp_path, nothing, large_matrix, what):

@@ -14,6 +14,9 @@ PLANTED = ("-p", "suites.meta.harness.planting", plant(BROKEN, "before", "rope_b
 AVX2 = ("-p", "suites.meta.harness.avx2")
 
 
+nightly = pytest.mark.nightly  # one run of three cells; what a machine without AVX-512 selects is seen by itself
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Three cells on a CPU with AVX2 alone (said, not real), one broken, and an empty folder of accepted values."""
@@ -23,6 +26,7 @@ def run(tmp_path_factory):
     return run_suite(folder, *AVX2, *SHORT, *PLANTED, *cells, f"--baselines={folder / 'baselines'}")
 
 
+@nightly
 def test_the_header_says_what_the_machine_can_do_and_what_is_accepted(run):
     assert "stack: torch " in run.output
     assert "this CPU computes fp32, int4; UNSUPPORTED: bf16 needs " in run.output
@@ -30,12 +34,14 @@ def test_the_header_says_what_the_machine_can_do_and_what_is_accepted(run):
     assert "no waivers, so that known defects fail: copy baselines/waivers.toml to " in run.output
 
 
+@nightly
 def test_conformance_is_shown_without_accepted_values(run):
     assert run.tests[generation(FP32)][:2] == ("PASS", "passed")
     assert run.property(generation(FP32), "regression") == "NO_BASELINE"
     assert run.verdict(generation(BF16)) == "UNSUPPORTED"
 
 
+@nightly
 def test_the_end_counts_both_and_says_what_the_run_is(run):
     assert "expected 3 = 2 run (1 FAIL, 1 PASS) + 0 waived + 1 unsupported + 0 not compared" in run.output
     assert "regression: 1 of them conform without comparison with accepted values (1 NO_BASELINE)" in run.output
@@ -44,6 +50,7 @@ def test_the_end_counts_both_and_says_what_the_run_is(run):
     assert "`pytest --gate` does" in run.output
 
 
+@nightly
 def test_the_matrix_fits_a_terminal_of_80_columns(run):
     rows = [line for line in run.output.splitlines() if re.match(r"llama-2-\S+ ", line)]
     assert len(rows) == 2
@@ -56,6 +63,7 @@ def test_every_llama_2_model_has_a_precision_there(tmp_path):
         assert f"llama-2-{model}-fp32-cpu-single" in run.output
 
 
+@nightly
 def test_the_sample_in_the_documents_is_what_a_run_prints(run, tmp_path):
     page = (ROOT / "docs/sample-run.md").read_text()
     shown = re.search(r"```text\n\$ .*\n(?s:(.*?))```", page)[1]
