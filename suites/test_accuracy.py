@@ -6,7 +6,7 @@ from fixtures.checks.scores import check_accuracy
 from fixtures.checks.tolerances import tolerances
 from fixtures.measure.accuracy import measure_accuracy
 
-pytestmark = pytest.mark.cells(trained=True, engine=["ipex", "eager", "torchao-int4"])
+pytestmark = pytest.mark.cells(trained=True, mode=["single", "autotp"], engine=["ipex", "eager", "torchao-int4"])
 
 
 def test_accuracy(cell, verdict, runtime, questions, accepted_scores):

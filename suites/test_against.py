@@ -10,7 +10,7 @@ from fixtures.checks.tolerances import tolerances
 from fixtures.compare.against import measure_against
 from fixtures.plugin.option_guards import why_in_parallel
 
-pytestmark = pytest.mark.cells(against=True)
+pytestmark = pytest.mark.cells(against=True, mode=["single", "autotp"])
 
 
 def test_against(cell, verdict, runtime, grid, questions, other_stack, timing_against):

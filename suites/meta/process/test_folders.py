@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.engine.ranks import remove_leftovers_noted_in
+from fixtures.engine.ranks import drawn, remove_leftovers, remove_leftovers_noted_in
 from fixtures.io.folders import PrivateFolder, sweep
 from suites.meta.harness.inner import ROOT
 
@@ -47,6 +47,15 @@ def test_a_folder_and_its_shared_memory_outlive_a_killed_run_only_until_the_next
     assert not buffer.exists()
     mine.cleanup()
     assert not Path(mine.name).exists()
+
+
+def test_weights_that_a_group_drew_are_removed_with_it_and_no_others(tmp_path):
+    mine, other = (drawn(tmp_path, port) for port in (PORT, PORT + 1))
+    for folder in (mine, other):
+        folder.mkdir()
+        (folder / "model.safetensors").touch()
+    remove_leftovers(PORT, tmp_path)
+    assert {*tmp_path.iterdir()} == {other}
 
 
 def test_folders_of_others_are_left_alone(temporary):

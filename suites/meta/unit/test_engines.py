@@ -118,6 +118,7 @@ def test_sixteen_bits_need_a_cpu_flag_for_the_optimiser_alone():
         ("torchao or compile", "", [], ["compile", "torchao-int4"]),
         ("tpplan and llama2", "", [], ["eager"]),  # of no other engine
         ("autotp", "", [], []),
+        ("not tpplan", "", [], []),
         ("", "llama-2-7b-bf16-cpu-single-eager", [], ["eager"]),
         ("", "", ["suites/test_generation.py::test_generation[opt-6.7b-bf16-cpu-single-compile]"], ["compile"]),
         ("", "", ["suites/test_generation.py"], []),
