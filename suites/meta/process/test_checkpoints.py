@@ -35,6 +35,8 @@ def held(runtime, tmp_path, monkeypatch):
     yield hold
     for source in sources:
         source.close()
+
+
 @pytest.mark.nightly
 def test_a_miniature_is_what_a_row_of_its_geometry_says(held):
     assert held(LLAMA).trained

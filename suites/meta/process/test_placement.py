@@ -82,6 +82,8 @@ def test_what_does_not_fit_starts_no_worker(runtime, monkeypatch):
         runtime.place(CELL, "generation")
     assert not runtime.references
     assert not runtime.candidates
+
+
 @pytest.mark.nightly
 def test_what_another_cell_left_on_a_device_makes_room(runtime, monkeypatch):
     left = runtime.candidate(CELLS["opt-6.7b-fp32-cpu-single"])
