@@ -25,7 +25,7 @@ FEW := llama-2-7b
 SLOW := robustness or generate
 # Models whose answers take longest: `make nightly` looks at them.
 LONG := glm-4-9b or baichuan2-13b or phi-3-mini-4k
-# Models whose answers by stock PyTorch `make nightly` looks at; `make test` asks one of each family with short prompts.
+# Models whose answers by stock PyTorch `make nightly` looks at; `make test` runs one of each family with short prompts.
 STOCK := llama-2-7b or bloom-7b1
 # What `make qualify` selects; `make qualify ARGS=` runs the whole host matrix.
 ARGS ?= -m "llama2 and (int4 or $(FLOAT))" --benchmark-compare -k "not ($(LAUNCHED) or int4_native) \

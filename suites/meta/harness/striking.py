@@ -51,7 +51,7 @@ class Outcome:
 class Striker:
     """Asks suites of cells, broken or not. `environment` is that of their candidates. `close` ends its workers.
 
-    With a `runtime` it asks by means of that one.
+    With a `runtime` it uses that one.
     """
 
     def __init__(self, settings=None, runtime=None):
