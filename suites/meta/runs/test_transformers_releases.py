@@ -108,8 +108,7 @@ def test_every_architecture_describes_its_class_there_too(specified):
     assert "every table describes its class" in done.stdout, done.stderr
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("environment", [".venv", ".venv-4.48", ".venv-stock"])
+@pytest.mark.parametrize("environment", [".venv", pytest.param(".venv-4.48", marks=pytest.mark.nightly), ".venv-stock"])
 def test_what_the_suite_knows_of_a_release_is_true_of_it(environment):
     python = ROOT / environment / "bin" / "python"
     if not python.exists():
