@@ -1,6 +1,7 @@
 """Engines as an axis of the matrix: ids, selection, interpreters, the noise of stock engines, and lines of a move."""
 
 import dataclasses
+import sys
 import types
 
 import pytest
@@ -20,6 +21,7 @@ from fixtures.measure.settings import Settings
 from fixtures.plugin import collection
 from fixtures.report.summary import move_lines
 from fixtures.results import Here, load_waivers
+from fixtures.worker import fork_server
 
 MATRIX = load_matrix()
 CELLS = {cell.id: cell for cell in MATRIX.every_cell()}
@@ -138,9 +140,28 @@ def test_stock_engines_have_the_stock_interpreter_and_no_ipex():
     for device_type in ("cpu", "xpu", "cuda"):
         modules = modules_for(device_type, "optimised", "bf16", "single", engine=EAGER.engine)
         assert modules == modules_for(device_type, "stock")
+        assert ("!torchao" in modules) == (device_type != "cpu")
     more = modules_for("cpu", "optimised", "int4", "single", engine=MATRIX.engines["torchao-int4"])
     assert more[-1] == "torchao"
     assert set(STOCK) < set(more)
+
+
+@pytest.mark.parametrize("device_type", ["cuda", "xpu"])
+def test_torchao_which_asks_for_a_device_when_imported_is_imported_after_the_fork(device_type):
+    modules = modules_for(device_type, "optimised", "int4", "single", engine=MATRIX.engines["torchao-int4"])
+    before = [entry for entry in modules if not entry.startswith(("+", "!"))]
+    assert before == ["torch", "@fixtures.engine.service"]
+    late = [entry.removeprefix("+") for entry in modules if entry.startswith("+")]
+    assert late[:2] == ["!intel_extension_for_pytorch", "!deepspeed"]
+    assert late[2:] == [*STOCK[1:-1], "torchao"]
+
+
+def test_a_worker_keeps_out_what_its_fork_server_names_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kept_out_of_the_fork_server", None)
+    monkeypatch.setitem(sys.modules, "kept_out_of_both", None)
+    fork_server._load_late(["!kept_out_of_both", "json"])
+    assert "kept_out_of_the_fork_server" not in sys.modules
+    assert sys.modules["kept_out_of_both"] is None
 
 
 def test_a_stock_candidate_is_measured_in_the_noise_of_plain_arithmetic():
