@@ -266,10 +266,10 @@ def _after_saving(model, change):
 def _rewrite(folder, change):
     """Change the tensors and the texts of a folder by `change(tensors, texts)`."""
     from safetensors import safe_open
-    from safetensors.numpy import save_file
+    from safetensors.torch import save_file
 
     path = folder / "model.safetensors"
-    with safe_open(path, "np") as file:
+    with safe_open(path, "pt") as file:
         texts, tensors = dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(tensors, texts)
     save_file(tensors, path, metadata=texts)
@@ -281,7 +281,7 @@ def _first(tensors, ending):
 
 def torchao_save_rounds_a_scale(model):
     def change(tensors, _):
-        tensors[_first(tensors, "_scale_and_zero")][0, 0, 0] *= np.float32(1 + 2**-20)
+        tensors[_first(tensors, "_scale_and_zero")][0, 0, 0] *= 1 + 2**-7  # one step of bf16
 
     _after_saving(model, lambda folder: _rewrite(folder, change))
 
@@ -297,14 +297,16 @@ def torchao_save_writes_a_pickle(model):
 def torchao_save_writes_a_byte_an_integer(model):
     def change(tensors, _):
         for name in [name for name in tensors if name.endswith("_weight_qdata")]:
-            tensors[name] = np.repeat(tensors[name], 2, axis=-1)
+            tensors[name] = tensors[name].repeat_interleave(2, dim=-1)
 
     _after_saving(model, lambda folder: _rewrite(folder, change))
 
 
 def torchao_integer_flipped(folder):
+    import torch
+
     def change(tensors, _):
-        tensors[_first(tensors, "_weight_qdata")].view(np.uint8).reshape(-1)[5] ^= 1
+        tensors[_first(tensors, "_weight_qdata")].view(torch.uint8).reshape(-1)[5] ^= 1
 
     _rewrite(folder, change)
 

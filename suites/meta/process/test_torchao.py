@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.checks.int4 import against_oracle, fitting_schemes, kernel_errors, kernel_line
+from fixtures.checks.int4 import against_oracle, fitting_schemes, kernel_of
 from fixtures.checks.tolerances import tolerances
 from fixtures.engine.stack_modules import modules_for
 from fixtures.matrix import load_matrix
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.nightly
 PYTHON = ROOT / ".venv-stock" / "bin" / "python"
 MATRIX = load_matrix()
 ENGINE, MODEL = MATRIX.engines["torchao-int4"], MATRIX.model("llama-3-8b")
-BOUND, SCHEME = tolerances()["int4"], "float zero"
+BOUND, SCHEME = tolerances()["int4"], "float zero bf16"
 FAULTS = "suites.meta.faults.int4:torchao_"
 
 
@@ -72,7 +72,7 @@ def test_every_integer_is_that_of_the_scheme_and_kernels_compute_with_it(worker,
     table = parameters()["int4"]
     request = {"names": list(stored)[:7], "rows": table["rows"], "seed": table["seed"]}
     outputs = worker.call("int4_outputs", 300, name="candidate", **request).arrays
-    line = kernel_line(kernel_errors(stored, outputs, BOUND["width"]), BOUND["kernel"]["none"])
+    line = kernel_of(stored, outputs, "bf16", BOUND)
     assert line.verdict == "PASS", line
 
 

@@ -12,7 +12,7 @@ from fixtures.checks.proof import quantised
 from fixtures.checks.tolerances import tolerances
 from fixtures.io.parties import MACHINE, OPTIMISED, SUITE
 from fixtures.weights.inspection import CheckpointError, check_quantised
-from fixtures.weights.int4_format import SCHEMES, read_checkpoint, round_to_nearest, write_gptq
+from fixtures.weights.int4_format import SCHEMES, in_bf16, read_checkpoint, round_to_nearest, write_gptq
 from fixtures.weights.reading import Tensors
 
 RNG = np.random.default_rng(11)
@@ -26,8 +26,9 @@ BOUND = tolerances()["int4"]
 def test_rounding_stays_within_half_a_step(scheme, group):
     found = round_to_nearest(WEIGHT, group, scheme)
     error = np.abs(found.weights() - WEIGHT) / np.abs(found.spread(found.scales))
-    # Full range has one step less above than below, so that its largest weights of the other sign are clipped.
-    assert error.max() <= (1.01 if scheme == "full range" else 0.501)
+    # Full range has one step less above than below, so that its largest weights of the other sign are clipped; in bf16
+    # scale, zero and each step are rounded, too.
+    assert error.max() <= {"full range": 1.01, "float zero bf16": 0.6}.get(scheme, 0.501)
     assert found.integers.min() >= 0
     assert found.integers.max() <= 15
 
@@ -140,6 +141,11 @@ def test_scales_of_fp16_are_no_fp32_ones():
     assert int4.scale_type({"a": found}, "fp32").verdict == "PASS"
     assert int4.scale_type({"a": half}, "fp32").verdict == "FAIL"
     assert int4.scale_type({"a": half}, "fp16").verdict == "PASS"
+    wider = int4.scale_type({"a": half}, "bf16")
+    assert (wider.verdict, wider.value) == ("FAIL", 0)
+    narrow = {"a": changed(found, scales=in_bf16(found.scales))}
+    assert int4.scale_type(narrow, "bf16").verdict == "PASS"
+    assert [int4.scale_type(narrow, wanted).value for wanted in ("fp16", "fp32")] == [2.0**-8, 2.0**-8]
 
 
 def test_what_stays_in_full_precision_is_exact():
@@ -335,6 +341,8 @@ def test_every_check_of_a_save_can_fail(more, checks):
     ("float16", 1.0 + 1e-4, "PASS"),
     ("float16", 1.0 + 1e-2, "FAIL"),
     ("float16", np.nan, "FAIL"),
+    ("bfloat16", 1.0 + 1e-3, "PASS"),
+    ("bfloat16", 1.0 + 1e-2, "FAIL"),
 ])  # fmt: skip
 def test_a_reloaded_model_answers_as_the_saved_one(dtype, factor, verdict):
     found = reloaded(logits=LOGITS * factor, proof={**SOUND_PROOF, "dtype": dtype})
@@ -359,3 +367,16 @@ def test_a_table_of_zeros_may_be_absent_where_one_zero_stands_for_all(tmp_path, 
     if zeros != "all":
         with pytest.raises(CheckpointError, match="qzeros"):
             check_quantised(tmp_path)
+
+
+@pytest.mark.parametrize(("dtype", "verdict"), [("float32", "FAIL"), ("float16", "FAIL"), ("bfloat16", "PASS")])
+def test_what_arithmetic_may_add_to_four_bits_is_that_of_its_type(dtype, verdict):
+    oracle = np.zeros((64, 50))
+    mine = oracle + np.where(np.arange(50) % 2, 1, -1) * 0.055  # 1.5e-3 nats away
+    windows = [(mine, oracle, oracle, oracle.argmax(-1))]
+    measured = types.SimpleNamespace(**{
+        **vars(saved()), "stored": {}, "quality": windows, "proof": {**SOUND_PROOF, "dtype": dtype},
+    })  # fmt: skip
+    lines = {line.check: line for line in int4.check_run(measured, TABLE, tolerances())}
+    assert lines["arithmetic"].value == pytest.approx(1.5e-3, rel=0.1)
+    assert lines["arithmetic"].verdict == verdict

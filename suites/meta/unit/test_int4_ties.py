@@ -50,6 +50,31 @@ def test_a_last_group_may_be_shorter():
     assert (round_to_nearest(weight, GROUP) == torch.cat([whole, last], 1)).all()
 
 
+@pytest.mark.parametrize("scheme", ["float zero bf16", "asymmetric", "float zero"])
+def test_the_reference_rounds_as_the_oracle_of_the_checks(scheme):
+    import torch
+
+    from fixtures.engine import quantise
+    from fixtures.weights import int4_format
+
+    weight = torch.randn(64, 512, generator=torch.Generator().manual_seed(11))
+    weight[32:] += 3  # where all weights of a group have one sign, its middle is rounded, too
+    mine = quantise.round_to_nearest(weight, GROUP, scheme)
+    oracle = int4_format.round_to_nearest(weight.numpy(), GROUP, scheme)
+    assert np.abs(mine.numpy() - oracle.weights()).max() <= 1e-6
+
+
+@pytest.mark.parametrize(
+    "number", [0.0, -0.0, 1.0, 1 + 2.0**-8, 1 + 2.0**-8 + 2.0**-20, 1 + 3 * 2.0**-8, -3e-39, 3.3e38]
+)
+def test_bf16_rounds_to_even_as_torch_does(number):
+    import torch
+
+    from fixtures.weights.int4_format import in_bf16
+
+    assert in_bf16(np.float32([number])).tobytes() == torch.tensor([number]).bfloat16().float().numpy().tobytes()
+
+
 def test_a_scheme_that_does_not_exist_is_refused_on_both_sides():
     import torch  # late: collecting imports nothing slow
 

@@ -152,12 +152,13 @@ def test_a_tensor_that_a_model_writes_to_itself_is_allowed():
     assert robustness.weights(seen, []).verdict == "FAIL"
 
 
-def test_int4_in_fp16_has_the_tolerances_of_fp16():
+def test_int4_in_sixteen_bits_has_the_tolerances_of_their_type():
     table = tolerances()["robustness"]
     seen = types.SimpleNamespace(cell=dataclasses.replace(CELL, precision="int4"), proofs=[], trained=False)
     assert robustness._bound(seen, table) == table["int4"]
-    seen.proofs = [{"dtype": "float16"}]
-    assert robustness._bound(seen, table) == table["fp16"]
+    for dtype, precision in (("float16", "fp16"), ("bfloat16", "bf16"), ("float32", "int4")):
+        seen.proofs = [{"dtype": dtype}]
+        assert robustness._bound(seen, table) == table[precision]
 
 
 def test_every_length_is_asked_and_every_residue_decoded():
