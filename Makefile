@@ -1,7 +1,7 @@
 # `make qualify` runs the main job, `make test` passes the tests; each makes .venv and installs the locked set first.
 # `make test` makes .venv-4.48, too: the same stack with transformers 4.48.3, which the specification names; and
-# .venv-stock, stock PyTorch for workers of the host and of NVIDIA GPUs. `make .venv-xpu` installs the stack of Intel GPUs,
-# `make .venv-stock-xpu` stock PyTorch for their workers. Needs Python 3.11, gcc and make.
+# .venv-stock, stock PyTorch for workers of the host and of NVIDIA GPUs. `make .venv-xpu` installs the stack of Intel
+# GPUs, `make .venv-stock-xpu` stock PyTorch for their workers. Needs Python 3.11, gcc and make.
 
 # Hundreds of short processes import the same modules: the first of them keeps what it compiled.
 export PYTHONDONTWRITEBYTECODE :=
@@ -44,8 +44,8 @@ qualify: .venv
 	.venv/bin/python -m pytest $(SUITES) $(ARGS)
 
 # Of each family's representative that float precision, of one INT4; sharded, one of each kind of positions; under
-# launchers, one; by stock PyTorch, narrow models. The suite's own tests share two processes, a file in one of them, small ones last; cells are timed and
-# run one at a time.
+# launchers, one; by stock PyTorch, narrow models. The suite's own tests share two processes, a file in one of them, small
+# ones last; cells are timed and run one at a time.
 test: .venv .venv-4.48 .venv-stock lint
 	.venv/bin/python -m pytest $(SUITES) -m "representative and (int4 or $(FLOAT)) and (single or $(SHARDED)) \
 		and ipex" -k "(not ($(LAUNCHED)) or llama-2-7b) and ($(FLOAT) or $(FEW)) \

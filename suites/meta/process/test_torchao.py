@@ -1,5 +1,7 @@
 """INT4 by torchao in a worker of the stock stack: what it holds, what its kernels compute, and planted faults."""
 
+import subprocess
+
 import pytest
 
 from fixtures.checks.int4 import against_oracle, fitting_schemes, kernel_of
@@ -61,6 +63,18 @@ def load(runtime, worker):
         return stored, runtime.weights.tensors_of(runtime.weights.of(MODEL, "cpu"))
 
     return loaded
+
+
+def test_what_is_imported_before_the_fork_has_not_asked_for_torchao():
+    """On accelerators it is kept out until then, and transformers remembers its answer."""
+    if not PYTHON.exists():
+        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    code = (
+        "import sys; sys.modules['torchao'] = None; import fixtures.engine.service; "
+        "from transformers.utils.import_utils import is_torchao_available as asked; print(asked.cache_info().currsize)"
+    )
+    done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "0"
 
 
 @pytest.mark.parametrize("group", [32, 64, 128])

@@ -13,7 +13,7 @@ from fixtures.compare.move import Move, Origin, combination
 from fixtures.contract.suites import check_limits, contract, questions
 from fixtures.engine.stack_modules import STOCK, modules_for
 from fixtures.matrix import MatrixError, load_matrix
-from fixtures.matrix.precisions import noise_of
+from fixtures.matrix.precisions import noise_of, parent_precision
 from fixtures.matrix.schema import IPEX
 from fixtures.measure.generation import kept_rows
 from fixtures.measure.latency import grid_for
@@ -154,6 +154,15 @@ def test_torchao_which_asks_for_a_device_when_imported_is_imported_after_the_for
     late = [entry.removeprefix("+") for entry in modules if entry.startswith("+")]
     assert late[:2] == ["!intel_extension_for_pytorch", "!deepspeed"]
     assert late[2:] == [*STOCK[1:-1], "torchao"]
+
+
+@pytest.mark.parametrize(("cell", "precision"), [
+    ("llama-2-7b-int4-cpu-single", "fp32"), ("llama-2-7b-int4-cpu-single-torchao-int4", "bf16"),
+    ("llama-2-7b-int4-cuda-single-torchao-int4", "bf16"), ("llama-2-7b-int4-b580-single-torchao-int4", "fp16"),
+    ("llama-2-7b-int4-max1550-single", "fp16"),
+])  # fmt: skip
+def test_int4_is_timed_against_its_parent_in_the_type_it_computes_in(cell, precision):
+    assert parent_precision(CELLS[cell]) == precision
 
 
 def test_a_worker_keeps_out_what_its_fork_server_names_so(monkeypatch):

@@ -17,6 +17,7 @@ ON_DEVICES = [
     "llama-2-7b-int4-max1550-single",
     "llama-2-7b-fp16-max1550-single-eager",
     "llama-2-7b-int4-b580-single-torchao-int4",
+    "llama-2-7b-int4-cuda-single-torchao-int4",
     "llama-2-7b-fp16-cuda-single-eager",
     "llama-2-7b-fp32-cuda-single-eager",
 ]
