@@ -214,6 +214,18 @@ def test_a_reference_outside_of_what_the_task_should_give_fails():
     assert judged(tasks={"task": (made(half()), made(half()))}, **reported)["plausible"] == "PASS"
 
 
+@pytest.mark.parametrize(("dtype", "verdict"), [("float32", "FAIL"), ("float16", "FAIL"), ("bfloat16", "PASS")])
+def test_the_arithmetic_of_int4_may_spread_scores_as_its_type_does(dtype, verdict):
+    base, noise = -np.ones(N), np.random.default_rng(5).normal(size=N) * 0.06
+    mine, oracle = made(half(), base + noise), made(half(), base)
+    proofs = [{"classes": {"_IPEXDecoderLayerCPU": 1}, "dtype": dtype}]
+    reported = dict(
+        origins={"task": "of a test"}, plausible={"task": (0.3, 0.9)}, geometry=type("G", (), {"layers": 1})
+    )
+    seen = judged(tasks={"task": (mine, oracle)}, oracle={"task": oracle}, proofs=proofs, **reported)
+    assert seen["arithmetic_loglik_spread"] == verdict
+
+
 def test_nothing_scored_is_no_pass():
     assert judged()["score"] == "INCONCLUSIVE"
 
