@@ -97,11 +97,12 @@ def cache_shifted(model):
     forward = model.forward
 
     @functools.wraps(forward)  # generate() reads the signature
-    def shifted_forward(*inputs, past_key_values=None, **options):
-        if past_key_values is not None and not hasattr(past_key_values, "honest_update"):
-            past_key_values.honest_update = past_key_values.update
-            past_key_values.update = lambda *a, **k: _late(past_key_values.honest_update(*a, **k), a[0])
-        return forward(*inputs, past_key_values=past_key_values, **options)
+    def shifted_forward(*inputs, **options):
+        cache = options.get("cache", options.get("past_key_values"))  # transformers 5.24 calls it by the shorter name
+        if cache is not None and not hasattr(cache, "honest_update"):
+            cache.honest_update = cache.update
+            cache.update = lambda *a, **k: _late(cache.honest_update(*a, **k), a[0])
+        return forward(*inputs, **options)
 
     model.forward = shifted_forward
 

@@ -14,12 +14,12 @@ PLANTED = {
     "llama-2-7b-bf16-cpu-single-eager": ("before", "rope_base_doubled", "logits"),
     "llama-2-13b-bf16-cpu-single-eager": ("before", "attention_scale_off_by_two_percent", "logits"),
     "llama-2-13b-fp32-cpu-single-eager": ("before", "norm_eps_off", "logits"),
-    "llama-3.2-1b-bf16-cpu-single-eager": ("before", "cache_shifted", "logits"),
-    "mistral-7b-bf16-cpu-single-eager": ("before", "mask_dropped", "left_padding"),
-    "llama-2-7b-bf16-cpu-single-compile": ("before", "rope_base_off_by_five_percent", "logits"),
-    "opt-6.7b-bf16-cpu-single-compile": ("before", "dispatch.one_recompilation_a_call", "recompiles"),
+    "llama-3.2-1b-fp32-cpu-single-eager": ("before", "cache_shifted", "logits"),
+    "mistral-7b-fp32-cpu-single-eager": ("before", "mask_dropped", "left_padding"),
+    "llama-2-7b-fp32-cpu-single-compile": ("before", "rope_base_off_by_five_percent", "logits"),
+    "opt-6.7b-fp32-cpu-single-compile": ("before", "dispatch.one_recompilation_a_call", "recompiles"),
 }
-SOUND = ["llama-3-8b-bf16-cpu-single-eager"]
+SOUND = ["llama-3-8b-fp32-cpu-single-eager"]
 SLOWER, OFF = "llama-2-7b-fp32-cpu-single-eager", "llama-2-13b-fp32-cpu-single-eager"
 
 
