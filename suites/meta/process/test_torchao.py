@@ -65,13 +65,13 @@ def load(runtime, worker):
     return loaded
 
 
-def test_what_is_imported_before_the_fork_has_not_asked_for_torchao():
+def test_what_is_imported_before_the_fork_has_not_looked_for_torchao():
     """On accelerators it is kept out until then, and transformers remembers its answer."""
     if not PYTHON.exists():
         pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
     code = (
         "import sys; sys.modules['torchao'] = None; import fixtures.engine.service; "
-        "from transformers.utils.import_utils import is_torchao_available as asked; print(asked.cache_info().currsize)"
+        "from transformers.utils.import_utils import is_torchao_available as look; print(look.cache_info().currsize)"
     )
     done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "0"
