@@ -26,18 +26,20 @@ BOUND = tolerances()["int4"]
 def test_rounding_stays_within_half_a_step(scheme, group):
     found = round_to_nearest(WEIGHT, group, scheme)
     error = np.abs(found.weights() - WEIGHT) / np.abs(found.spread(found.scales))
-    # Full range has one step less above than below, so that its largest weights of the other sign are clipped; in bf16
-    # scale, zero and each step are rounded, too.
-    assert error.max() <= {"full range": 1.01, "float zero bf16": 0.6}.get(scheme, 0.501)
+    # Full range has one step less above than below, so that its largest weights of the other sign are clipped; in
+    # sixteen bits scale, zero and each step are rounded, too.
+    assert error.max() <= {"full range": 1.01, "float zero bf16": 0.6, "asymmetric fp16": 0.51}.get(scheme, 0.501)
     assert found.integers.min() >= 0
     assert found.integers.max() <= 15
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_each_scheme_is_reported_from_the_others(scheme):
-    stored = {"a": round_to_nearest(WEIGHT, GROUP, scheme)}
+    # Schemes that differ by the type of their steps alone part at 0.4 % of the integers.
+    weight = np.random.default_rng(11).normal(size=(256, 256)).astype(np.float32)
+    stored = {"a": round_to_nearest(weight, GROUP, scheme)}
     for selected in SCHEMES:
-        verdict = int4.scheme_requested(int4.fitting_schemes(stored, {"a.weight": WEIGHT}, BOUND), selected).verdict
+        verdict = int4.scheme_requested(int4.fitting_schemes(stored, {"a.weight": weight}, BOUND), selected).verdict
         assert verdict == ("PASS" if selected == scheme else "FAIL")
 
 

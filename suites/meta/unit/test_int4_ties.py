@@ -50,7 +50,7 @@ def test_a_last_group_may_be_shorter():
     assert (round_to_nearest(weight, GROUP) == torch.cat([whole, last], 1)).all()
 
 
-@pytest.mark.parametrize("scheme", ["float zero bf16", "asymmetric"])
+@pytest.mark.parametrize("scheme", ["float zero bf16", "asymmetric fp16"])
 def test_the_reference_rounds_as_the_oracle_of_the_checks(scheme):
     import torch
 

@@ -1,0 +1,29 @@
+"""How torchao 0.18 rounds for Intel GPUs, by the functions that it calls there, on a host and without its packing."""
+
+import torch
+
+from fixtures.weights.int4_format import round_to_nearest
+
+GROUP = 64
+
+
+def differences(service, spread):
+    """{"integers", "scales", "zeros"} that differ from the suite's own, of weights with a standard deviation `spread`.
+
+    Some groups have weights of one sign only.
+    """
+    from torchao.quantization.quant_primitives import MappingType, choose_qparams_affine, quantize_affine
+
+    weight = torch.randn(256, 1024, generator=torch.Generator().manual_seed(3)) * spread
+    weight[64:128] += 4 * spread
+    weight[128:192] -= 4 * spread
+    half, block = weight.half(), [1, GROUP]
+    arguments = MappingType.ASYMMETRIC, block, torch.int32, 0, 15, 1e-6, None, torch.int32
+    scales, zeros = choose_qparams_affine(half, *arguments)
+    integers = quantize_affine(half, block, scales, zeros, torch.int32, 0, 15)
+    mine = round_to_nearest(weight.numpy(), GROUP, "asymmetric fp16")
+    pairs = {"integers": (integers, mine.integers), "scales": (scales, mine.scales), "zeros": (zeros, mine.zeros)}
+    return {
+        name: int((table.float().reshape(-1).numpy() != own.astype("float32").reshape(-1)).sum())
+        for name, (table, own) in pairs.items()
+    }
