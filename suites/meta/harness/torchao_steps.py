@@ -1,4 +1,4 @@
-"""How torchao 0.18 rounds for Intel GPUs, by the functions that it calls there, on a host and without its packing."""
+"""What a worker says of torchao: how it rounds for Intel GPUs, by its own functions on a host, and what it leaves."""
 
 import torch
 
@@ -27,3 +27,10 @@ def differences(service, spread):
         name: int((table.float().reshape(-1).numpy() != own.astype("float32").reshape(-1)).sum())
         for name, (table, own) in pairs.items()
     }
+
+
+def compiled_folder(service):
+    """Where torch's compiler keeps what it compiled."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    return cache_dir()

@@ -14,6 +14,7 @@ from fixtures.weights.inspection import check_folder
 from fixtures.weights.int4_format import read_stored
 from fixtures.weights.reading import Tensors
 from fixtures.weights.torchao_format import check_torchao, saved_weights
+from fixtures.worker.environment import base_environment
 from fixtures.worker.pool import ForkServer, Worker
 from fixtures.worker.termination import RecipeError
 from suites.meta.harness.inner import ROOT
@@ -75,6 +76,12 @@ def test_what_is_imported_before_the_fork_has_not_looked_for_torchao():
     )
     done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "0"
+
+
+def test_torchao_leaves_the_folder_of_what_was_compiled(worker):
+    """It imports torch's compiler, which settles on a folder for good."""
+    found = worker.call("call", 60, function="suites.meta.harness.torchao_steps:compiled_folder").message["result"]
+    assert found == base_environment()["TORCHINDUCTOR_CACHE_DIR"]
 
 
 @pytest.mark.parametrize("group", [32, 64, 128])

@@ -1,8 +1,11 @@
 """What of the environment reaches workers, by the list in environment.toml, and what a record says of it."""
 
+from pathlib import Path
+
 import pytest
 
 from fixtures.matrix import MatrixError
+from fixtures.worker import environment
 from fixtures.worker.environment import base_environment, decides, for_the_record, passed_on, variables
 
 WANTED = {
@@ -36,6 +39,15 @@ def test_what_is_not_listed_and_secrets_do_not(monkeypatch, name):
     monkeypatch.setenv(name, "1")
     assert name not in base_environment()
     assert name not in for_the_record()
+
+
+def test_what_is_compiled_outlives_a_run_and_is_of_this_cpu(monkeypatch, tmp_path):
+    monkeypatch.setenv("XPU_LLM_CTS_CACHE", str(tmp_path))
+    here = Path(base_environment()["TORCHINDUCTOR_CACHE_DIR"])
+    monkeypatch.setattr(environment, "cpu_flags", lambda: frozenset({"avx2"}))
+    elsewhere = Path(base_environment()["TORCHINDUCTOR_CACHE_DIR"])
+    assert here.parent == elsewhere.parent == tmp_path / "compiled"
+    assert here != elsewhere
 
 
 def test_every_entry_says_what_reads_it():
