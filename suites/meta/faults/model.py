@@ -245,12 +245,35 @@ def static_mask_zeroed(model):
     model.model._update_causal_mask = zeroed
 
 
-def norm_eps_off(model):
-    """The epsilon of every norm is ten times as large."""
+def static_slots_attended(model):
+    """The same under transformers 5, which makes the mask of a static cache before each forward pass."""
+    prepare = model.prepare_inputs_for_generation
+
+    @functools.wraps(prepare)  # generate() reads the signature
+    def attended(*inputs, **options):
+        prepared = prepare(*inputs, **options)
+        mask = prepared.get("attention_mask")
+        if mask is not None and mask.ndim == 4:
+            prepared["attention_mask"] = torch.ones_like(mask) if mask.dtype is torch.bool else torch.zeros_like(mask)
+        return prepared
+
+    model.prepare_inputs_for_generation = attended
+
+
+def _scale_norm_eps(model, factor):
     for module in model.modules():
         for name in ("variance_epsilon", "eps"):
             if isinstance(getattr(module, name, None), float):
-                setattr(module, name, getattr(module, name) * 10)
+                setattr(module, name, getattr(module, name) * factor)
+
+
+def norm_eps_off(model):
+    """The epsilon of every norm is ten times as large."""
+    _scale_norm_eps(model, 10)
+
+
+def norm_eps_off_ten_thousandfold(model):
+    _scale_norm_eps(model, 10_000)
 
 
 def attention_scale_off_by_one_percent(model):
