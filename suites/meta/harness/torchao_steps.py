@@ -10,7 +10,8 @@ GROUP = 64
 def differences(service, spread):
     """{"integers", "scales", "zeros"} that differ from the suite's own, of weights with a standard deviation `spread`.
 
-    Some groups have weights of one sign only.
+    Some groups have weights of one sign only. "lost" counts groups of which an integer differs, "small" those with a
+    scale that fp16 has no reciprocal for, and "apart" those that are only one of the two.
     """
     from torchao.quantization.quant_primitives import MappingType, choose_qparams_affine, quantize_affine
 
@@ -23,10 +24,11 @@ def differences(service, spread):
     integers = quantize_affine(half, block, scales, zeros, torch.int32, 0, 15)
     mine = round_to_nearest(weight.numpy(), GROUP, "asymmetric fp16")
     pairs = {"integers": (integers, mine.integers), "scales": (scales, mine.scales), "zeros": (zeros, mine.zeros)}
-    return {
-        name: int((table.float().reshape(-1).numpy() != own.astype("float32").reshape(-1)).sum())
-        for name, (table, own) in pairs.items()
-    }
+    differ = {name: table.float().reshape(own.shape).numpy() != own for name, (table, own) in pairs.items()}
+    lost = differ["integers"].reshape(len(weight), -1, GROUP).any(-1)
+    small = (1 / scales).isinf().reshape(lost.shape).numpy()
+    counts = {name: int(table.sum()) for name, table in differ.items()}
+    return counts | {"lost": int(lost.sum()), "small": int(small.sum()), "apart": int((lost != small).sum())}
 
 
 def compiled_folder(service):
