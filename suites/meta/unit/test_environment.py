@@ -50,6 +50,22 @@ def test_what_is_compiled_outlives_a_run_and_is_of_this_cpu(monkeypatch, tmp_pat
     assert here != elsewhere
 
 
+@pytest.mark.parametrize("broken", ["others may write", "a file is in its place", "no home"])
+def test_what_others_could_write_is_never_run(monkeypatch, tmp_path, broken):
+    monkeypatch.setenv("XPU_LLM_CTS_CACHE", str(tmp_path))
+    folder = Path(base_environment()["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.stat().st_mode & 0o777 == 0o700
+    if broken == "others may write":
+        folder.chmod(0o770)
+    elif broken == "a file is in its place":
+        folder.rmdir()
+        folder.touch()
+    else:
+        monkeypatch.delenv("XPU_LLM_CTS_CACHE")
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert "TORCHINDUCTOR_CACHE_DIR" not in base_environment()
+
+
 def test_every_entry_says_what_reads_it():
     assert all(len(each.why) > 3 for each in variables())
     names = [each.name or each.prefix for each in variables()]
