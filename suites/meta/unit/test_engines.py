@@ -1,6 +1,7 @@
 """Engines as an axis of the matrix: ids, selection, interpreters, the noise of stock engines, and lines of a move."""
 
 import dataclasses
+import math
 import sys
 import types
 
@@ -237,6 +238,11 @@ def test_a_waiver_is_for_the_specifications_engine_unless_it_names_others(tmp_pa
 def test_compiling_has_to_happen_and_to_end(graphs, again, verdicts):
     found = {"graphs": graphs, "again": again, "compile_seconds": 12.0, "seconds": 0.5}
     assert tuple(line.verdict for line in proof.compiled(found, 8)) == verdicts
+
+
+def test_no_waiver_excuses_a_cell_that_compiled_nothing():
+    found = {"graphs": 0, "again": 0, "compile_seconds": 0.0, "seconds": 0.5}
+    assert proof.compiled(found, 3)[0].value == math.inf
 
 
 @pytest.mark.parametrize(("graphs", "verdict", "hint"), [(1, "PASS", False), (0, "NOT_OPTIMISED", True)])
