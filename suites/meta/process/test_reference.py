@@ -92,6 +92,7 @@ def test_an_exception_of_the_suites_own_code_while_stock_computes_is_the_suites(
 
 
 def test_what_needs_more_positions_than_there_are_fails_loudly(reference):
+    reference.have("fp32", "fp32")
     run = {"prompts": [[5] * 2040], "cache": "dynamic"}
     reference._submit("too long", "greedy", name="fp32", runs=[run], new_tokens=33)
     with pytest.raises(
