@@ -8,9 +8,19 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pytest
+
 from fixtures.worker.environment import decides
 
 ROOT = Path(__file__).resolve().parents[3]
+STOCK_PYTHON = ROOT / ".venv-stock" / "bin" / "python"
+
+
+def stock_python():
+    """The interpreter of stock PyTorch; the test that needs it is skipped where it is not installed."""
+    if not STOCK_PYTHON.exists():
+        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    return STOCK_PYTHON
 
 
 @dataclasses.dataclass(frozen=True)

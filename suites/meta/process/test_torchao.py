@@ -17,11 +17,10 @@ from fixtures.weights.torchao_format import check_torchao, saved_weights
 from fixtures.worker.environment import base_environment
 from fixtures.worker.pool import ForkServer, Worker
 from fixtures.worker.termination import RecipeError
-from suites.meta.harness.inner import ROOT
+from suites.meta.harness.inner import ROOT, stock_python
 
 pytestmark = pytest.mark.nightly
 
-PYTHON = ROOT / ".venv-stock" / "bin" / "python"
 MATRIX = load_matrix()
 ENGINE, MODEL = MATRIX.engines["torchao-int4"], MATRIX.model("llama-3-8b")
 BOUND, SCHEME = tolerances()["int4"], "float zero bf16"
@@ -31,9 +30,8 @@ FAULTS = "suites.meta.faults.int4:torchao_"
 @pytest.fixture(scope="module")
 def start():
     """A function that starts a fresh worker."""
-    if not PYTHON.exists():
-        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
-    fork_server, workers = ForkServer(modules_for("cpu", "optimised", engine=ENGINE), str(PYTHON)), []
+    python = stock_python()
+    fork_server, workers = ForkServer(modules_for("cpu", "optimised", engine=ENGINE), str(python)), []
 
     def started():
         workers.append(Worker(fork_server, [{}]))
@@ -68,13 +66,12 @@ def load(runtime, worker):
 
 def test_what_is_imported_before_the_fork_has_not_looked_for_torchao():
     """On accelerators it is kept out until then, and transformers remembers its answer."""
-    if not PYTHON.exists():
-        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    python = stock_python()
     code = (
         "import sys; sys.modules['torchao'] = None; import fixtures.engine.service; "
         "from transformers.utils.import_utils import is_torchao_available as look; print(look.cache_info().currsize)"
     )
-    done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([python, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "0"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fixtures.io.parties import STOCK
-from suites.meta.harness.inner import ROOT, generation, nodes, plant, run_suite
+from suites.meta.harness.inner import generation, nodes, plant, run_suite, stock_python
 
 pytestmark = pytest.mark.nightly
 
@@ -52,8 +52,7 @@ SLOWER, OFF = "llama-2-7b-fp32-cpu-single-eager", "llama-2-13b-fp32-cpu-single-e
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    if not (ROOT / ".venv-stock").exists():
-        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    stock_python()
     plants = [plant(cell, when, fault) for cell, (when, fault, _) in PLANTED.items()]
     cells = nodes("generation", [*PLANTED, *SOUND])
     words = "-p", "suites.meta.harness.planting", "-p", "suites.meta.harness.short"

@@ -10,11 +10,10 @@ import shutil
 import pytest
 
 from fixtures.io.parties import MACHINE, STOCK
-from suites.meta.harness.inner import ROOT, nodes, plant, run_suite
+from suites.meta.harness.inner import ROOT, nodes, plant, run_suite, stock_python
 
 pytestmark = pytest.mark.nightly
 
-PYTHON = ROOT / ".venv-stock" / "bin" / "python"
 # cell -> (suite, when, fault, the check that has to say so, words, party)
 PLANTED = {
     "llama-2-7b": ("int4_save", "after", "torchao_save_rounds_a_scale", "bits", "_scale_and_zero", STOCK),
@@ -49,14 +48,13 @@ def without_limits(folder):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    if not PYTHON.exists():
-        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    python = stock_python()
     folder = tmp_path_factory.mktemp("torchao")
     plants = [plant(cell(model), "first", "int4.torchao_knows_the_hosts_weights") for model in (*PLANTED, *SOUND)]
     plants += [plant(cell(model), when, f"int4.{fault}") for model, (_, when, fault, *_) in PLANTED.items()]
     tests = [node for model, (suite, *_) in PLANTED.items() for node in nodes(suite, [cell(model)], "quantization")]
     tests += [node for suite in ("int4_save", "int4_reload") for node in nodes(suite, map(cell, SOUND), "quantization")]
-    options = "-p", "suites.meta.harness.planting", without_limits(folder), f"--stock-python={PYTHON}"
+    options = "-p", "suites.meta.harness.planting", without_limits(folder), f"--stock-python={python}"
     return run_suite(folder / "run", *options, *plants, *tests, timeout=1800)
 
 
@@ -83,10 +81,9 @@ def test_a_sound_model_comes_back(run, model):
 
 def test_the_limit_is_what_torchao_says(tmp_path):
     """Without it the suite finds out by itself; the day that torchao saves it, this test says so."""
-    if not PYTHON.exists():
-        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    python = stock_python()
     model = "smollm2-135m"
-    tests, options = nodes("int4_save", [cell(model)], "quantization"), [f"--stock-python={PYTHON}"]
+    tests, options = nodes("int4_save", [cell(model)], "quantization"), [f"--stock-python={python}"]
     limited = run_suite(tmp_path / "limited", *options, *tests)
     assert limited.verdict(f"test_int4_save[{cell(model)}]") == "UNSUPPORTED", limited.output
     asked = run_suite(tmp_path / "asked", without_limits(tmp_path), *options, *tests)

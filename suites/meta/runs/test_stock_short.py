@@ -6,10 +6,9 @@
 import pytest
 
 from fixtures.matrix import load_matrix
-from suites.meta.harness.inner import ROOT, generation, nodes, run_suite
+from suites.meta.harness.inner import generation, nodes, run_suite, stock_python
 
 NARROW = ("-p", "suites.meta.harness.narrow")
-STOCK = ROOT / ".venv-stock" / "bin" / "python"
 EAGER = [
     cell.id
     for cell in load_matrix().cells(["cpu"], ["eager"])
@@ -21,11 +20,10 @@ TORCHAO = "llama-2-7b-int4-cpu-single-torchao-int4"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    if not STOCK.exists():
-        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    stock = stock_python()
     cells = [*EAGER, COMPILED, TORCHAO]
     tests = [*nodes("generation", cells), *nodes("int4_run", [TORCHAO], "quantization")]
-    return run_suite(tmp_path_factory.mktemp("stock"), *NARROW, f"--stock-python={STOCK}", *tests)
+    return run_suite(tmp_path_factory.mktemp("stock"), *NARROW, f"--stock-python={stock}", *tests)
 
 
 @pytest.mark.parametrize("cell", EAGER)

@@ -8,7 +8,7 @@ import pytest
 from fixtures.contract.suites import questions
 from suites.meta.harness.arithmetic import HAS_BF16
 from suites.meta.harness.forked import fork_suite
-from suites.meta.harness.inner import ROOT, SHORT, nodes, run_suite
+from suites.meta.harness.inner import ROOT, SHORT, nodes, run_suite, stock_python
 from suites.meta.runs.test_cli import refused
 
 RELEASE = "4.48.3"
@@ -122,8 +122,7 @@ def test_what_the_suite_knows_of_a_release_is_true_of_it(environment):
 @pytest.mark.nightly
 def test_the_stock_stack_is_compared_with_this_one(tmp_path):
     """Baichuan2's own code does not run there, which is known before anything is started."""
-    if not (ROOT / STOCK).exists():
-        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    stock_python()
     selected = [ONE, f"baichuan2-13b-{FLOAT}-cpu-single"]
     run = run_suite(tmp_path, f"--against={STOCK}", *nodes("against", selected), "--benchmark-disable", "-rA")
     assert run.status == 0, run.output
@@ -136,8 +135,7 @@ def test_the_stock_stack_is_compared_with_this_one(tmp_path):
 @pytest.mark.nightly
 def test_trained_weights_score_alike_in_the_stock_stack(tmp_path):
     """In fp32, where tokens or requests of another lm-eval would show; so few documents leave the score undecided."""
-    if not (ROOT / STOCK).exists():
-        pytest.skip("stock PyTorch is not installed in .venv-stock: run `make .venv-stock`")
+    stock_python()
     cell = "smollm2-135m-fp32-cpu-single-eager"
     run = run_suite(tmp_path, f"--stock-python={STOCK}", *nodes("accuracy", [cell]), f"--limit={DOCUMENTS}", "-rA")
     assert run.verdict(f"test_accuracy[{cell}]") == "INCONCLUSIVE", run.output
